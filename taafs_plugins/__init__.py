@@ -1,6 +1,24 @@
 """Trainable activations (TAAFS) for the force-field codes people already use."""
 
-from taafs_plugins.activations import SpecError, TAAFS, make_activation, parse_spec, register_basis, register_family, resolve_spec
+from taafs_plugins.activations import TAAFS, SpecError, make_activation, parse_spec, register_basis, register_family, resolve_spec
+from taafs_plugins.adapters import HostError
+from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients
+from taafs_plugins.conversion import (
+    activations,
+    calibrate,
+    check_gradients,
+    check_optimizer,
+    convert,
+    count_parameters,
+    freeze_all_but_coefficients,
+    parameter_groups,
+    restore,
+    sites,
+)
 
 __version__ = "0.1.0"
-__all__ = ["SpecError", "TAAFS", "make_activation", "parse_spec", "register_basis", "register_family", "resolve_spec"]
+__all__ = [
+    "CoefficientFileError", "HostError", "SpecError", "TAAFS", "activations", "calibrate", "check_gradients", "check_optimizer",
+    "convert", "count_parameters", "freeze_all_but_coefficients", "load_coefficients", "make_activation", "parameter_groups",
+    "parse_spec", "register_basis", "register_family", "resolve_spec", "restore", "save_coefficients", "sites",
+]  # fmt: skip

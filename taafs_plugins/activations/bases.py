@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -383,7 +383,7 @@ def _chebyshev2_rows(degree: int) -> list[Polynomial]:
     return [Polynomial(chebyshev.cheb2poly([0.0] * (n + 1) + [1.0])).deriv() / (n + 1) for n in range(degree + 1)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def cardinal_spline(order: int) -> np.ndarray:
     """The cardinal B-spline of degree ``order`` on [0, order + 1]: [order + 1 intervals, order + 1 powers of the local t]."""
     pieces = np.zeros((1, order + 1))

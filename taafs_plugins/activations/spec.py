@@ -7,8 +7,9 @@ config, checkpoint and model file; this module turns it into a :class:`Spec` and
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Mapping
+from typing import Any
 
 SHARES = ("global", "network", "layer", "neuron")
 RESIDUALS = ("plain", "none", "scaled")
