@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from taafs_plugins.activations import make_activation, resolve_spec
+from taafs_plugins.activations import make_activation, parse_spec, resolve_spec
 from taafs_plugins.activations.spec import Spec, SpecError, nearest
 from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.adapters import Site, adapter_for
@@ -138,7 +138,7 @@ def convert(model: nn.Module, spec: str | Spec, sites: str | list[str] | None = 
 
     adapter = adapter_for(model)
     adapter.check_version()
-    resolved = resolve_spec(spec, adapter.defaults)
+    resolved = resolve_spec(spec, adapter.defaults_for(parse_spec(str(spec))))
     table = SiteTable(adapter.sites(model))
     chosen = _select(table, sites)
     if taken := [site.name for site in chosen if site.converted]:

@@ -100,6 +100,10 @@ class Adapter(ABC):
             )
         return version
 
+    def defaults_for(self, spec: Spec) -> Mapping[str, Any]:
+        """The host's values for keys that this spec leaves out."""
+        return self.defaults
+
     @abstractmethod
     def register(self) -> None:
         """Let the host's own config take specs. Calling it twice changes nothing.
