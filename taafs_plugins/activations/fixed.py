@@ -79,6 +79,8 @@ def fixed_activation(activation: str | Callable | nn.Module) -> tuple[str, nn.Mo
 
 def module_name(module: nn.Module) -> str:
     """Short name of an activation module; ``celu(0.1)`` for CELU with a constant of its own."""
+    if hasattr(module, "taafs_name"):  # a host's own activation, named by its adapter
+        return module.taafs_name
     if isinstance(module, nn.CELU | nn.ELU) and module.alpha != 1.0:
         return f"{type(module).__name__.lower()}({module.alpha:g})"
     if isinstance(module, nn.GELU) and module.approximate == "tanh":

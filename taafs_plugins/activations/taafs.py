@@ -101,7 +101,7 @@ class TAAFS(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # not super(): a host's own activation class may come next in the order of bases
         if isinstance(spec, str):
             from taafs_plugins.activations import parse_spec
 

@@ -1,0 +1,1 @@
+"""What hosts load by themselves: each module registers its adapter when it is imported."""
