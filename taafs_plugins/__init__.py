@@ -1,7 +1,7 @@
 """Trainable activations (TAAFS) for the force-field codes people already use."""
 
 from taafs_plugins.activations import TAAFS, SpecError, make_activation, parse_spec, register_basis, register_family, resolve_spec
-from taafs_plugins.adapters import HostError
+from taafs_plugins.adapters import HostError, adapter
 from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients
 from taafs_plugins.conversion import (
     activations,
@@ -17,8 +17,26 @@ from taafs_plugins.conversion import (
 )
 
 __version__ = "0.1.0"
+
+
+def enable(host: str) -> None:
+    """Let a host's own config take specs, e.g. ``enable("chgnet")``. DeePMD-kit needs no call: it loads this package by itself.
+
+    Raises
+    ------
+    HostError
+        Unknown host, host not installed, or a version or code that was not tested; the host stays as it was.
+    """
+    adapter(host).register()
+
+
+def disable(host: str) -> None:
+    """Give back the stock host in this process."""
+    adapter(host).unregister()
+
+
 __all__ = [
     "CoefficientFileError", "HostError", "SpecError", "TAAFS", "activations", "calibrate", "check_gradients", "check_optimizer",
-    "convert", "count_parameters", "freeze_all_but_coefficients", "load_coefficients", "make_activation", "parameter_groups",
+    "convert", "count_parameters", "disable", "enable", "freeze_all_but_coefficients", "load_coefficients", "make_activation", "parameter_groups",
     "parse_spec", "register_basis", "register_family", "resolve_spec", "restore", "save_coefficients", "sites",
 ]  # fmt: skip

@@ -100,7 +100,7 @@ def shared_keys(squashes: tuple[str, ...]) -> dict[str, Key]:
     """The keys every TAAFS spec takes beside those of its basis, in the order they are printed.
 
     ``theta`` carries trained coefficients (slash-separated, row by row for ``share=neuron``) through files that keep only an
-    activation's name; ``weights`` the two numbers of ``residual=scaled``.
+    activation's name; ``weights`` the two numbers of ``residual=scaled``; ``sigma`` the measured scale of ``scale=auto``.
     """
     return {
         "base": Key(_base, "the name of the activation that is replaced"),
@@ -113,6 +113,7 @@ def shared_keys(squashes: tuple[str, ...]) -> dict[str, Key]:
         "seed": integer(0, 2**31 - 1),
         "theta": Key(_theta, "finite numbers separated by '/'"),
         "weights": Key(_theta, "finite numbers separated by '/'"),
+        "sigma": number(0, open_low=True),
     }
 
 

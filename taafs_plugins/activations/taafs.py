@@ -113,7 +113,7 @@ class TAAFS(nn.Module):
             raise SpecError("share=neuron needs the width of the layer: pass width=.")
         base = replaces if spec.get("base") is None or not isinstance(replaces, str) else spec["base"]
         self.base_name, self.base = fixed_activation(base)
-        self.spec = spec.with_options(theta=None, weights=None)
+        self.spec = spec.with_options(theta=None, weights=None, sigma=None)
         self.basis = basis
         self.plain_curve = basis.curve()
         self.squash: str = spec["squash"]
@@ -127,7 +127,8 @@ class TAAFS(nn.Module):
 
         dtype = dtype or torch.get_default_dtype()
         shape = (basis.numbers,) if self.width is None else (self.width, basis.numbers)
-        self.register_buffer("scale", torch.tensor(1.0 if spec["scale"] == "auto" else spec["scale"], dtype=dtype, device=device))
+        sigma = spec.get("sigma", 1.0) if spec["scale"] == "auto" else spec["scale"]
+        self.register_buffer("scale", torch.tensor(sigma, dtype=dtype, device=device))
         self._scale_value: float = float(self.scale)
         start = self._start(spec, shape)
         self.register_buffer("theta_start", start.to(dtype=dtype, device=device))
@@ -178,7 +179,7 @@ class TAAFS(nn.Module):
         if self.scaled:
             options["weights"] = tuple(self.weights.detach().double().flatten().tolist())
         if self.spec["scale"] == "auto":
-            options["scale"] = float(self.scale)
+            options["sigma"] = float(self.scale)
         spec = self.spec.with_options(**options)
         return Spec(FAMILY, spec.variant, {key: spec[key] for key in keys(spec.variant) if spec.get(key) is not None})
 

@@ -59,8 +59,11 @@ def activation_class() -> type:
     class DeepmdActivation(TAAFS, ActivationFn):
         """A :class:`TAAFS` that DeePMD takes for its ``ActivationFn``; ``activation`` is the spec."""
 
+        __jit_unused_properties__ = ("serialized_name",)
+
         def __init__(self, activation: str) -> None:
             self._build(activation, None, env.GLOBAL_PT_FLOAT_PRECISION)
+            self.unfinished = self.width is not None
 
         def _build(self, activation: str, width: int | None, dtype: torch.dtype) -> None:
             spec = parse_spec(activation)
@@ -69,14 +72,16 @@ def activation_class() -> type:
             replaces = _CORE_NAMES.get(base) or _stock(ActivationFn, base)
             if base in _CORE_NAMES:
                 spec = spec.with_options(base=_CORE_NAMES[base])
-            # Without the layer's width yet, share=neuron is built on one neuron and again by the layer.
-            super().__init__(spec, replaces, (width or 1) if neuron else None, ADAPTER.defaults, dtype, env.DEVICE)
+            # share=neuron is built again by its layer, which knows the width; until then one neuron stands in.
+            if neuron and width is None:
+                spec, width = spec.with_options(theta=None, weights=None), 1
+            super().__init__(spec, replaces, width if neuron else None, ADAPTER.defaults, dtype, env.DEVICE)
             self.activation = activation
-            self.unfinished = neuron and width is None
 
         def fit_layer(self, width: int, dtype: torch.dtype) -> None:
             """Build the coefficients for the layer this activation belongs to."""
             self._build(self.activation, width, dtype)
+            self.unfinished = False
 
         @property
         def serialized_name(self) -> str:
