@@ -1,0 +1,1 @@
+"""Hydra config groups for SchNetPack: ``spktrain ... +taafs=chebyshev1`` (see docs/schnetpack.md)."""
