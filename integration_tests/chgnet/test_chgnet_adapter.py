@@ -1,0 +1,285 @@
+"""The adapter's core: counts, sites, exact conversion, files in fresh processes, gradients, bad input."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from chgnet_helpers import PAPER, all_differ, fresh, fresh_predictions, mptrj, predictions, randomise, same, stock
+
+import taafs_plugins as taafs
+from taafs_plugins.adapters import HostError, adapter
+from taafs_plugins.adapters import chgnet as chgnet_adapter
+
+ENABLE = "import taafs_plugins as taafs\ntaafs.enable('chgnet')\nfrom chgnet.model import CHGNet\n"
+
+
+@pytest.fixture
+def tuned():
+    """Pretrained 0.3.0 with random coefficients over one batch's calibrated scales."""
+    model = stock()
+    taafs.convert(model, "taafs:chebyshev1,scale=auto")
+    with taafs.calibrate(model):
+        model.predict_structure(list(mptrj(4).structures), task="e")
+    randomise(model, size=0.5)
+    return model
+
+
+# Counts and sites -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "total"),
+    [
+        ("taafs:bspline,residual=scaled", 403286),  # 16 x 10
+        ("taafs:bspline,grid=7", 403286),  # 16 x 10
+        ("taafs:chebyshev1,degree=3", 403190),  # 16 x 4
+        ("taafs:bspline,share=global", 403126 + 8),
+        ("taafs:bspline,share=network", 403126 + 15 * 8),  # 14 MLPs with one hidden layer, one with two
+        ("taafs:bspline,share=neuron", 403126 + 16 * 64 * 8),
+    ],
+)
+def test_built_and_converted_models_have_the_papers_counts(spec, total):
+    from chgnet.model import CHGNet
+
+    built, converted = CHGNet(non_linearity=spec, **PAPER), CHGNet(**PAPER)
+    assert converted.n_params == 403126
+    report = taafs.convert(converted, spec)
+    assert built.n_params == converted.n_params == report.after == total
+    assert list(taafs.activations(built)) == list(taafs.activations(converted)) == list(report.sites)
+    assert built.model_args == converted.model_args
+
+
+@pytest.mark.parametrize(("name", "before", "sites"), [("0.3.0", 412525, 17), ("r2scan", 412525, 17), ("0.2.0", 400438, 16)])
+def test_counts_of_the_shipped_checkpoints(name, before, sites):
+    model = stock(name)
+    report = taafs.convert(model, "taafs:bspline")
+    assert (report.before, len(report.sites), report.added) == (before, sites, 8 * sites)
+    assert model.n_params == before + 8 * sites
+
+
+def test_the_table_lists_every_activation_that_is_called():
+    model = stock()
+    table = taafs.sites(model)
+    groups = {group: [site for site in table if site.group == group] for group in ("hidden", "core", "gate", "unused")}
+    assert {group: len(sites) for group, sites in groups.items()} == {"hidden": 17, "core": 9, "gate": 9, "unused": 2}
+    assert [site.default for site in table] == [site.group == "hidden" for site in table]
+    assert not any(site.name.startswith("composition_model") for site in table)
+
+    called = []
+    handles = [site.current.register_forward_hook(lambda *_, name=site.name: called.append(name)) for site in table]
+    model.predict_structure(mptrj(1).structures[0], task="e")
+    for handle in handles:
+        handle.remove()
+    assert set(called) == {site.name for site in table}
+    assert all(part in str(table) for part in ("mlp.layers.1", "GatedMLP.sigmoid", "silu", "[..., 64]"))
+
+
+def test_the_other_activations_of_gated_mlps_are_options():
+    from chgnet.model import CHGNet
+
+    model = CHGNet(non_linearity="taafs:chebyshev1,degree=3", taafs_sites=["gate", "core"], **PAPER)
+    assert model.n_params == 403126 + 18 * 4
+    assert {act.base_name for act in taafs.activations(model).values()} == {"silu", "sigmoid"}
+    again = CHGNet.from_dict(model.as_dict())
+    assert list(taafs.activations(again)) == list(taafs.activations(model))
+
+
+def test_base_chooses_the_stock_activation():
+    from chgnet.model import CHGNet
+
+    model = CHGNet(non_linearity="taafs:chebyshev1,base=tanh")
+    assert {act.base_name for act in taafs.activations(model).values()} == {"tanh"}
+    taafs.restore(model)
+    assert model.model_args["non_linearity"] == "tanh"
+
+
+def test_a_built_model_has_the_initial_weights_of_the_stock_one():
+    from chgnet.model import CHGNet
+
+    torch.manual_seed(3)
+    plain = CHGNet(**PAPER)
+    torch.manual_seed(3)
+    built = CHGNet(non_linearity="taafs:fourier", **PAPER)
+    built_state = built.state_dict()
+    assert all(torch.equal(value, built_state[key]) for key, value in plain.state_dict().items())
+
+
+# Conversion changes nothing before the first step -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["0.3.0", "0.2.0", "r2scan"])
+def test_conversion_keeps_every_bit_and_restore_gives_stock_back(name):
+    model, structures = stock(name), mptrj(20).structures
+    arguments, state = dict(model.model_args), {key: value.clone() for key, value in model.state_dict().items()}
+    before = predictions(model, structures)
+    taafs.convert(model, "taafs:chebyshev1")
+    assert same(before, predictions(model, structures))
+
+    taafs.restore(model)
+    assert model.model_args == arguments
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert same(before[:3], predictions(model, structures[:3]))
+
+
+def test_scale_auto_is_measured_and_changes_nothing_by_itself():
+    model, structures = stock(), mptrj(4).structures
+    before = predictions(model, structures)
+    taafs.convert(model, "taafs:chebyshev1,scale=auto")
+    with taafs.calibrate(model):
+        model.predict_structure(list(structures), task="e")
+    scales = {name: float(act.scale) for name, act in taafs.activations(model).items()}
+    assert min(scales.values()) > 5 and max(scales.values()) > 100, scales  # DESIGN: 11 to 253 in this checkpoint
+    assert same(before, predictions(model, structures))
+    assert {act.rate for act in taafs.activations(model).values()} == {0.1}
+
+
+# Files ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_converted_model_comes_back_in_a_fresh_process(tuned, tmp_path):
+    expected = predictions(tuned, mptrj(3).structures)
+    assert all_differ(expected, predictions(stock(), mptrj(3).structures))
+    torch.save({"model": tuned.as_dict()}, tmp_path / "model.pth.tar")
+    assert same(expected, fresh_predictions(ENABLE + "model = CHGNet.from_file('model.pth.tar')", tmp_path, 3))
+    load = "import torch\nmodel = CHGNet.from_dict(torch.load('model.pth.tar', weights_only=True)['model'])"
+    assert same(expected, fresh_predictions(ENABLE + load, tmp_path, 3))
+
+
+def test_a_built_model_comes_back_in_a_fresh_process(tmp_path):
+    from chgnet.model import CHGNet
+
+    model = CHGNet(non_linearity="taafs:bspline,residual=scaled,share=network", **PAPER)
+    randomise(model)
+    torch.save({"model": model.as_dict()}, tmp_path / "model.pth.tar")
+    expected = predictions(model, mptrj(3).structures)
+    assert same(expected, fresh_predictions(ENABLE + "model = CHGNet.from_file('model.pth.tar')", tmp_path, 3))
+
+
+def test_coefficients_alone_come_back_in_a_fresh_process(tuned, tmp_path):
+    taafs.save_coefficients(tuned, tmp_path / "iron.safetensors")
+    assert (tmp_path / "iron.safetensors").stat().st_size < 20_000
+    load = (
+        "import taafs_plugins as taafs\nfrom chgnet.model import CHGNet\n"
+        "model = CHGNet.load(use_device='cpu', verbose=False)\ntaafs.load_coefficients(model, 'iron.safetensors')"
+    )
+    assert same(predictions(tuned, mptrj(3).structures), fresh_predictions(load, tmp_path, 3))
+
+
+def test_a_stock_process_refuses_a_converted_model(tuned, tmp_path):
+    torch.save({"model": tuned.as_dict()}, tmp_path / "model.pth.tar")
+    done = fresh("from chgnet.model import CHGNet\nCHGNet.from_file('model.pth.tar')", tmp_path)
+    assert done.returncode != 0
+    assert "NotImplementedError" in done.stderr and "taafs:chebyshev1" in done.stderr
+
+
+def test_two_conversions_of_one_model_survive_a_round_trip():
+    from chgnet.model import CHGNet
+
+    model = stock()
+    taafs.convert(model, "taafs:chebyshev1,degree=3")
+    taafs.convert(model, "taafs:fourier,n=2", sites="gate")
+    randomise(model)
+    again = CHGNet.from_dict(model.as_dict())
+    assert same(predictions(model, mptrj(2).structures), predictions(again, mptrj(2).structures))
+    assert again.model_args == model.model_args
+    assert taafs.restore(again) == 26 and again.model_args == stock().model_args
+
+
+# Every coefficient is used ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sites", [None, ["hidden", "core", "gate"]])
+@pytest.mark.parametrize("quantity", ["e", "f", "s"])
+def test_every_coefficient_gets_a_gradient_from_one_quantity_alone(quantity, sites):
+    model = stock()
+    taafs.convert(model, "taafs:chebyshev1,scale=auto", sites=sites)
+    structures = list(mptrj(4).structures)
+    with taafs.calibrate(model):
+        model.predict_structure(structures, task="e")
+    graphs = [model.graph_converter(structure) for structure in structures]
+    prediction = model(graphs, task="efs")[quantity]
+    value = torch.cat(list(prediction)) if quantity != "e" else prediction
+    (value**2).sum().backward()
+    for name, act in taafs.activations(model).items():
+        assert act.delta.grad is not None and act.delta.grad.abs().max() > 0, name
+    assert taafs.check_gradients(model) == []
+
+
+# Bad input --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"non_linearity": "tafs:chebyshev1"}, "Did you mean 'taafs'"),
+        ({"non_linearity": "sillu"}, "Did you mean 'silu'"),
+        ({"non_linearity": "taafs:chebishev1"}, "Did you mean 'chebyshev1'"),
+        ({"non_linearity": "taafs:chebyshev1,base=mish"}, "base=mish"),
+        ({"non_linearity": "taafs:chebyshev1", "taafs_sites": "hiden"}, "Did you mean 'hidden'"),
+        ({"taafs_sites": "gate"}, "needs a spec"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    from chgnet.model import CHGNet
+
+    with pytest.raises(taafs.SpecError, match=message):
+        CHGNet(**arguments)
+
+
+def test_an_unknown_site_lists_the_sites_and_leaves_the_model_alone():
+    model = stock()
+    arguments = dict(model.model_args)
+    with pytest.raises(taafs.SpecError, match="Did you mean 'mlp.layers.1'(.|\n)*atom_conv_layers.0.twoBody_atom.mlp_core.layers.1"):
+        taafs.convert(model, "taafs:chebyshev1", sites="mlp.layer.1")
+    assert taafs.activations(model) == {} and model.model_args == arguments
+    with pytest.raises(HostError, match="not a model of a known host"):
+        taafs.convert(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.SiLU()), "taafs:chebyshev1")
+
+
+def test_coefficients_for_another_base_are_refused(tuned, tmp_path):
+    taafs.save_coefficients(tuned, tmp_path / "iron.safetensors")
+    other = stock("r2scan")
+    with pytest.raises(taafs.CoefficientFileError, match="another base network"):
+        taafs.load_coefficients(other, tmp_path / "iron.safetensors")
+    assert taafs.activations(other) == {} and other.model_args["non_linearity"] == "silu"
+
+
+# The host is changed as little as possible --------------------------------------------------------------------------------------
+
+
+def test_registering_can_be_undone(enabled):
+    from chgnet.model import CHGNet
+
+    enabled.register()
+    wrapped = CHGNet.__init__
+    assert "non_linearity" in inspect.signature(CHGNet).parameters
+    enabled.unregister()
+    enabled.unregister()
+    assert CHGNet.__init__ is wrapped.__wrapped__
+    with pytest.raises(NotImplementedError):
+        CHGNet(non_linearity="taafs:chebyshev1")
+
+
+def test_an_unknown_chgnet_is_left_alone(enabled, monkeypatch):
+    from chgnet.model import CHGNet
+
+    enabled.unregister()
+    stock_init = CHGNet.__init__
+    monkeypatch.setattr(chgnet_adapter, "FINGERPRINTS", {"0.4.2": "of another source"})
+    with pytest.raises(HostError, match="nothing was changed"):
+        enabled.register()
+    monkeypatch.setattr(chgnet_adapter.CHGNetAdapter, "tested", ("9.9.9",))
+    with pytest.raises(HostError, match="tested with chgnet 9.9.9, not 0.4.2"):
+        adapter("chgnet").register()
+    with pytest.raises(HostError, match="not 0.4.2"):
+        taafs.convert(stock(), "taafs:chebyshev1")
+    assert CHGNet.__init__ is stock_init
+
+
+def test_numbers_stay_finite_for_random_coefficients_on_real_frames(tuned):
+    for prediction in predictions(tuned, mptrj(6).structures):
+        assert all(np.isfinite(prediction[key]).all() for key in "efsm")
