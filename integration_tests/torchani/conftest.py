@@ -1,0 +1,17 @@
+"""TorchANI tests: no notice about its missing CUDA extensions, and specs registered only inside a test."""
+
+import os
+
+os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
+
+import pytest  # noqa: E402
+
+from taafs_plugins.adapters import adapter  # noqa: E402
+
+
+@pytest.fixture
+def enabled():
+    """Specs in TorchANI's own builders, undone after the test."""
+    adapter("torchani").register()
+    yield
+    adapter("torchani").unregister()
