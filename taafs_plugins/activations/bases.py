@@ -29,18 +29,9 @@ def _like(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(array, dtype=like.dtype, device=like.device)
 
 
-class PlainCurve(nn.Module):
-    """A curve in plain operators with float64 constants that ``module.float()`` does not round."""
-
-    def _constant(self, name: str, array: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)), persistent=False)
-
-    def _apply(self, fn, recurse=True):
-        exact = {name: buffer for name, buffer in self.named_buffers()}
-        super()._apply(fn, recurse)
-        for name, buffer in exact.items():
-            self._buffers[name] = buffer.to(self._buffers[name].device)
-        return self
+def _constant(array: np.ndarray) -> torch.Tensor:
+    """Float64 constants of a curve. A plain attribute, not a buffer: no state dict names it and ``module.float()`` cannot round it."""
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
 
 
 class Basis(ABC):
@@ -84,13 +75,13 @@ class Basis(ABC):
         return np.stack([self.evaluate(ut, eye[k], order).numpy() for k in range(self.numbers)], axis=-1)
 
 
-class _PolynomialCurve(PlainCurve):
+class _PolynomialCurve(nn.Module):
     def __init__(self, matrix: np.ndarray) -> None:
         super().__init__()
-        self._constant("matrix", matrix)
+        self.matrix = _constant(matrix)
 
     def forward(self, u: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        c = torch.matmul(w, self.matrix.to(w.dtype)).unbind(-1)
+        c = torch.matmul(w, self.matrix.to(w)).unbind(-1)
         y = c[-1] + torch.zeros_like(u) if len(c) == 1 else torch.addcmul(c[-2], c[-1], u)
         for m in range(len(c) - 3, -1, -1):
             y = torch.addcmul(c[m], y, u)
@@ -131,12 +122,12 @@ class PolynomialBasis(Basis):
         return torch.stack(moments, -1) @ _like(matrix.T.copy(), u)
 
 
-class _PiecewiseCurve(PlainCurve):
+class _PiecewiseCurve(nn.Module):
     def __init__(self, tables: np.ndarray) -> None:
         super().__init__()
         self.pieces: int = tables.shape[1]
         self.terms: int = tables.shape[2]
-        self._constant("tables", tables.reshape(tables.shape[0], -1))
+        self.tables = _constant(tables.reshape(tables.shape[0], -1))
 
     def forward(self, u: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         x = (u + 1.0) * (0.5 * self.pieces)
@@ -144,7 +135,7 @@ class _PiecewiseCurve(PlainCurve):
         piece = torch.nan_to_num(piece, nan=0.0)
         t = x - piece
         index = piece.to(torch.int64)
-        table = torch.matmul(w, self.tables.to(w.dtype))
+        table = torch.matmul(w, self.tables.to(w))
         if w.dim() == 2:
             index = index + torch.arange(w.shape[0], device=u.device) * self.pieces
         table = table.reshape(-1, self.terms)
@@ -209,7 +200,7 @@ class PiecewiseBasis(Basis):
         return out if per_neuron else out[0]
 
 
-class _FourierCurve(PlainCurve):
+class _FourierCurve(nn.Module):
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n: int = n
@@ -262,7 +253,7 @@ class FourierBasis(Basis):
         return self._rotate(torch.stack(sums, -1), order, -1.0)
 
 
-class _GaussianCurve(PlainCurve):
+class _GaussianCurve(nn.Module):
     def __init__(self, centres: list[float], width: float, hat: bool) -> None:
         super().__init__()
         self.centres: list[float] = centres
@@ -319,7 +310,7 @@ class GaussianBasis(Basis):
         return torch.stack([_reduce(h * self._function(u, k, order), per_neuron) for k in range(self.numbers)], -1)
 
 
-class _RationalCurve(PlainCurve):
+class _RationalCurve(nn.Module):
     def __init__(self, num: int) -> None:
         super().__init__()
         self.num: int = num

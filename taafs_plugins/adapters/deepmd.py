@@ -2,7 +2,7 @@
 
 DeePMD makes every activation through ``ActivationFn(name)``. That class is taught to build a :class:`DeepmdActivation` when the
 name is a spec; stock names are untouched. Three more places must know: ``MLPLayer`` (width, precision, serialised name),
-``get_model`` (coefficients shared across layers) and the training set-up (fine-tuning from a checkpoint without coefficients).
+``DPAtomicModel`` (coefficients shared across layers) and the training set-up (fine-tuning from a checkpoint without coefficients).
 A DeePMD built from source with ``patches/deepmd`` offers the same as a registration point and is not patched at run time.
 """
 
@@ -33,7 +33,7 @@ _CORE_NAMES = {"tanh": "tanh", "relu": "relu", "relu6": "relu6", "softplus": "so
 _KNOWN_CODE = {
     "ActivationFn": "000352d67032fce5",
     "MLPLayer": "14caf332991aec99",
-    "get_model": "3f308e9df5cef18d",
+    "DPAtomicModel.__init__": "c2c001c0bac8a149",
     "get_model_for_wrapper": "2d2f4bbeb895c177",
 }
 
@@ -41,8 +41,8 @@ _KNOWN_CODE = {
 def _code() -> dict[str, Any]:
     utils = importlib.import_module("deepmd.pt.utils.utils")
     mlp = importlib.import_module("deepmd.pt.model.network.mlp")
-    model = importlib.import_module("deepmd.pt.model.model")
-    return {"ActivationFn": utils.ActivationFn, "MLPLayer": mlp.MLPLayer, "get_model": model.get_model}
+    atomic = importlib.import_module("deepmd.pt.model.atomic_model.dp_atomic_model")
+    return {"ActivationFn": utils.ActivationFn, "MLPLayer": mlp.MLPLayer, "DPAtomicModel.__init__": atomic.DPAtomicModel.__init__}
 
 
 def fingerprint(code: Any) -> str:
@@ -108,8 +108,8 @@ def _stock(activation_fn: type, name: str) -> nn.Module:
     return module
 
 
-def tie_shared(model: nn.Module) -> nn.Module:
-    """Let activations of ``share=network|global`` hold the same Parameter; refuse what cannot be built. Returns the model."""
+def tie_shared(model: nn.Module) -> None:
+    """Let activations of ``share=network|global`` hold the same Parameter; refuse what cannot be built."""
     leaders: dict[tuple[str, str], TAAFS] = {}
     for site in ADAPTER.sites(model):
         if not site.converted:
@@ -120,7 +120,6 @@ def tie_shared(model: nn.Module) -> nn.Module:
         if (share := act.spec["share"]) in ("network", "global"):
             leader = leaders.setdefault((str(act.spec), site.network if share == "network" else ""), act)
             act.delta, act.weights, act.theta_start = leader.delta, leader.weights, leader.theta_start
-    return model
 
 
 class DeepmdAdapter(Adapter):
@@ -154,7 +153,7 @@ class DeepmdAdapter(Adapter):
         self._patch_activation_fn(code["ActivationFn"])
         self._patch_layer(code["MLPLayer"])
         self._patch_blocks()
-        self._replace_everywhere("get_model", code["get_model"], _tying(code["get_model"]))
+        self._patch_model()
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit."""
@@ -173,9 +172,9 @@ class DeepmdAdapter(Adapter):
         if isinstance(layer.activate, TAAFS):
             layer.activate.fit_layer(layer.num_out, layer.prec)
 
-    def model_built(self, model: nn.Module) -> nn.Module:
-        """Called at the end of ``get_model``."""
-        return tie_shared(model)
+    def model_built(self, model: nn.Module) -> None:
+        """Called at the end of ``DPAtomicModel.__init__``, for built and deserialised models alike."""
+        tie_shared(model)
 
     def _patch_activation_fn(self, cls: type) -> None:
         def new(cls_: type, activation: str | None = None, *args: Any):
@@ -196,6 +195,18 @@ class DeepmdAdapter(Adapter):
         cls.serialize = _serialize_with_coefficients(serialize, lambda layer: (layer, "activate_name", layer.activate))
         self._undo.append(lambda: (setattr(cls, "__init__", init), setattr(cls, "serialize", serialize)))
 
+    def _patch_model(self) -> None:
+        cls = importlib.import_module("deepmd.pt.model.atomic_model.dp_atomic_model").DPAtomicModel
+        stock = cls.__init__
+
+        @functools.wraps(stock)
+        def init(model, *args, **kwargs) -> None:
+            stock(model, *args, **kwargs)
+            self.model_built(model)
+
+        cls.__init__ = init
+        self._undo.append(lambda: setattr(cls, "__init__", stock))
+
     def _patch_blocks(self) -> None:
         """Descriptors that keep one activation beside their layers: its coefficients travel in their ``activation_function``."""
         for module, name, where in (
@@ -208,19 +219,6 @@ class DeepmdAdapter(Adapter):
             stock = cls.serialize
             cls.serialize = _serialize_with_coefficients(stock, where)
             self._undo.append(lambda cls=cls, stock=stock: setattr(cls, "serialize", stock))
-
-    def _replace_everywhere(self, name: str, old: Any, new: Any) -> None:
-        """Modules import functions by name: replace every binding, so that the order of imports does not matter."""
-        holders = [m for key, m in list(sys.modules.items()) if key.startswith("deepmd.pt") and getattr(m, name, None) is old]
-        for holder in holders:
-            setattr(holder, name, new)
-
-        def undo() -> None:
-            for key, m in list(sys.modules.items()):
-                if key.startswith("deepmd.pt") and getattr(m, name, None) is new:
-                    setattr(m, name, old)
-
-        self._undo.append(undo)
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
@@ -300,14 +298,6 @@ class DeepmdAdapter(Adapter):
         setattr(site.owner, site.attribute, ActivationFn(name))
         if hasattr(site.owner, "activate_name"):
             site.owner.activate_name = name
-
-
-def _tying(get_model):
-    @functools.wraps(get_model)
-    def get_model_and_tie(*args, **kwargs):
-        return tie_shared(get_model(*args, **kwargs))
-
-    return get_model_and_tie
 
 
 def _serialize_with_coefficients(serialize, where):

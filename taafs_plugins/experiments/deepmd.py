@@ -99,7 +99,9 @@ def write_system(system: Path, elements: Iterable[str], arrays: dict) -> None:
         np.save(system / "set.000" / f"{key}.npy", np.array(value, dtype=np.float64))
 
 
-def model_section(activation: str, type_map: list[str], *, sel="auto", rcut: float = 6.0, seed: int = 1, precision: str = "float64") -> dict:
+def model_section(
+    activation: str, type_map: list[str], *, sel="auto", rcut: float = 6.0, seed: int = 1, precision: str = "float64"
+) -> dict:
     """The paper's DP: se_e2_a [25, 25, 25], axis 16, fitting [50, 50, 50], no resnet_dt, one activation in both networks."""
     return {
         "type_map": type_map,

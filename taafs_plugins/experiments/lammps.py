@@ -1,0 +1,126 @@
+"""LAMMPS runs with a frozen DeePMD model: single points for comparison with Python, NVE for energy conservation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from taafs_plugins.experiments.deepmd import command, run
+
+MASSES = {"H": 1.008, "O": 15.999, "Cu": 63.546}
+# LAMMPS's own constant in metal units for 1 eV/A^3 in bar (nktv2p), 8e-8 away from today's value
+BAR = 1.6021765e6
+
+
+def write_data(path: Path, positions: np.ndarray, cell: np.ndarray, types: np.ndarray, names: list[str]) -> None:
+    """A LAMMPS data file for an orthorhombic cell; positions [N, 3] and cell [3, 3] in Angstrom, types [N] from 0."""
+    if np.abs(cell - np.diag(np.diag(cell))).max() > 1e-8:
+        raise ValueError("write_data takes orthorhombic cells only.")
+    lengths = np.diag(cell)
+    wrapped = positions - np.floor(positions / lengths) * lengths
+    lines = ["frame", "", f"{len(types)} atoms", f"{len(names)} atom types", ""]
+    lines += [f"0.0 {length:.16g} {axis}lo {axis}hi" for length, axis in zip(lengths, "xyz", strict=True)]
+    lines += ["", "Masses", "", *(f"{i + 1} {MASSES[name]}" for i, name in enumerate(names)), "", "Atoms # atomic", ""]
+    lines += [f"{i + 1} {t + 1} {x:.16g} {y:.16g} {z:.16g}" for i, (t, (x, y, z)) in enumerate(zip(types, wrapped, strict=True))]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _header(models: list[str], names: list[str], deviation: str = "") -> str:
+    return f"""units metal
+boundary p p p
+atom_style atomic
+read_data frame.data
+pair_style deepmd {" ".join(models)} {deviation}
+pair_coeff * * {" ".join(names)}
+neighbor 1.0 bin
+neigh_modify every 1 delay 0 check yes
+"""
+
+
+def _lmp(folder: Path, script: str, ranks: int, log: str, poll: Callable[[], None] | None = None) -> float:
+    (folder / "in.lmp").write_text(script)
+    arguments = [command("lmp"), "-in", "in.lmp", "-log", f"{log}.lammps", "-screen", "none"]
+    if ranks > 1:
+        arguments = [command("mpirun"), "-np", str(ranks), *arguments]
+    return run(arguments, folder, log=log, poll=poll)
+
+
+def single_point(models: list[str], folder: Path, names: list[str], ranks: int = 1) -> dict[str, np.ndarray]:
+    """Energy [eV], forces [N, 3] in eV/A and virial [3, 3] in eV of ``frame.data``, as LAMMPS computes them.
+
+    With several models the first one's values are returned and the model deviation is in ``deviation.out``.
+    """
+    deviation = "out_file deviation.out out_freq 1" if len(models) > 1 else ""
+    script = _header(models, names, deviation) + """
+compute p all pressure NULL virial
+thermo_style custom step pe vol c_p[1] c_p[2] c_p[3] c_p[4] c_p[5] c_p[6]
+thermo_modify format float %22.15e
+dump f all custom 1 forces.dump id fx fy fz
+dump_modify f sort id format float %22.15e
+run 0
+"""
+    _lmp(folder, script, ranks, "single_point")
+    lines = (folder / "single_point.lammps").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "PotEng"])
+    _, energy, volume, *pressure = map(float, lines[start + 1].split())
+    xx, yy, zz, xy, xz, yz = np.array(pressure) * volume / BAR
+    dump = (folder / "forces.dump").read_text().split("ITEM: ATOMS id fx fy fz\n")[1]
+    forces = np.array([[float(v) for v in line.split()[1:]] for line in dump.splitlines()])
+    return {"energy": np.array([energy]), "force": forces, "virial": np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])}
+
+
+def nve(
+    model: str,
+    folder: Path,
+    names: list[str],
+    *,
+    steps: int,
+    timestep: float = 0.0005,
+    temperature: float = 330.0,
+    ranks: int = 1,
+    poll: Callable[[], None] | None = None,
+) -> tuple[np.ndarray, float]:
+    """NVE of ``frame.data`` from random velocities.
+
+    Parameters
+    ----------
+    timestep : ps
+
+    Returns
+    -------
+    energy : [n, 2] time in ps and total energy in eV per atom, every 10 steps
+    seconds : wall time
+    """
+    script = _header([model], names) + f"""
+velocity all create {temperature} 2026 mom yes rot no
+timestep {timestep}
+fix 1 all nve
+thermo_style custom step etotal temp
+thermo_modify format float %22.15e
+thermo 10
+run {steps}
+"""
+    seconds = _lmp(folder, script, ranks, "nve", poll)
+    lines = (folder / "nve.lammps").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])
+    rows = []
+    for line in lines[start + 1 :]:
+        if line.startswith("Loop time"):
+            break
+        if line.split() and line.split()[0].isdigit():
+            rows.append([float(v) for v in line.split()[:2]])
+    table = np.array(rows)
+    atoms = int((folder / "frame.data").read_text().splitlines()[2].split()[0])
+    return np.stack([table[:, 0] * timestep, table[:, 1] / atoms], axis=1), seconds
+
+
+def drift(energy: np.ndarray) -> float:
+    """Least-squares slope of the total energy per atom, eV/atom/ps, of [n, 2] time in ps and energy in eV/atom."""
+    return float(np.polyfit(energy[:, 0], energy[:, 1], 1)[0])
+
+
+def drift_passes(ours: float, stock: float, precision: str = "float64") -> bool:
+    """The rule: |drift| at most 1.2 times the stock one, or 1e-6 eV/atom/ps in float64 (1e-5 in float32), whichever is larger."""
+    return abs(ours) <= max(1.2 * abs(stock), 1e-6 if precision == "float64" else 1e-5)
