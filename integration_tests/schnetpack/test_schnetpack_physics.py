@@ -1,0 +1,67 @@
+"""Forces and stress against central differences, and rotations, with random coefficients (float64)."""
+
+import numpy as np
+import pytest
+import torch
+from schnetpack_helpers import REPRESENTATIONS, differs, ethanol, potential, predict, randomise
+
+import taafs_plugins as taafs
+
+BASES = ("bspline", "chebyshev1", "fourier")
+
+
+def converted(kind, basis, **keys):
+    model = potential(kind, **keys)
+    taafs.convert(model, f"taafs:{basis}", sites=["*"])
+    return randomise(model)
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("kind", ["painn", "schnet", "so3net"])
+def test_forces_are_the_derivative_of_the_energy(kind, basis):
+    model = converted(kind, basis)
+    atoms = ethanol(1)[0]
+    forces = predict(model, [atoms])["forces"].numpy()
+    step = 1e-4
+    for atom, axis in ((0, 0), (2, 1), (8, 2)):
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            energies.append(predict(model, [moved])["energy"].item())
+        assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(forces[atom, axis], rel=1e-5, abs=1e-6)
+
+
+def test_stress_is_the_derivative_of_the_energy():
+    """SchNetPack's stress is dE/d(strain) / volume."""
+    model = converted("painn", "chebyshev1", stress=True)
+    atoms = ethanol(1, periodic=True)[0]
+    found = predict(model, [atoms])
+    assert differs(found, predict(potential(stress=True), [atoms]), keys=("energy", "forces", "stress"), by=1e-7)
+    step = 1e-5
+    for a, b in ((0, 0), (1, 1), (0, 2)):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * step
+            moved = atoms.copy()
+            moved.set_cell(atoms.cell.array @ strain, scale_atoms=False)
+            moved.positions = atoms.positions @ strain
+            energies.append(predict(model, [moved])["energy"].item())
+        expected = (energies[0] - energies[1]) / (2 * step) / atoms.get_volume()
+        stress = found["stress"].reshape(3, 3)
+        assert float(stress[a, b] + stress[b, a]) / 2 == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REPRESENTATIONS if kind != "field_schnet"])
+def test_rotated_input_gives_rotated_forces(kind):
+    model = converted(kind, "bspline")
+    atoms = ethanol(1)[0]
+    rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))[0]
+    rotated = atoms.copy()
+    rotated.positions = atoms.positions @ rotation.numpy().T
+    a, b = predict(model, [atoms]), predict(model, [rotated])
+    # SO3net keeps its spherical harmonics and Clebsch-Gordan numbers rounded to float32, stock or not
+    tolerance = 1e-8 if kind != "so3net" else 1e-5
+    assert (a["energy"] - b["energy"]).abs().max() < tolerance
+    assert (a["forces"] @ rotation.T - b["forces"]).abs().max() < tolerance
