@@ -340,11 +340,16 @@ class RationalBasis(Basis):
         return _RationalCurve(self.num)
 
 
+def _largest(row: Polynomial) -> float:
+    """max |row| on [-1, 1]: at an end or where the derivative vanishes."""
+    inside = [r.real for r in row.deriv().roots() if abs(r.imag) < 1e-9 and abs(r.real) < 1] if row.degree() > 0 else []
+    return float(np.abs(row(np.array([-1.0, 1.0, *inside]))).max())
+
+
 def _scaled_rows(rows: list[Polynomial], degree: int, scale: bool) -> np.ndarray:
     matrix = np.zeros((degree + 1, degree + 1))
-    grid = np.cos(np.linspace(0, np.pi, 20001))
     for k, row in enumerate(rows):
-        matrix[k, : len(row.coef)] = row.coef / (np.abs(row(grid)).max() if scale else 1.0)
+        matrix[k, : len(row.coef)] = row.coef / (_largest(row) if scale else 1.0)
     return matrix
 
 

@@ -1,0 +1,137 @@
+"""The module: state, starts, sharing widths, scales, and what is said about mistakes."""
+
+import copy
+import io
+
+import pytest
+import torch
+
+import taafs_plugins as taafs
+from taafs_plugins.activations import basis_names
+
+F64 = torch.float64
+
+
+@pytest.mark.parametrize("basis", basis_names())
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+@pytest.mark.parametrize("residual", ["plain", "scaled"])
+def test_a_trained_spec_carries_the_activation_through_a_string(basis, share, residual):
+    act = taafs.make_activation(f"taafs:{basis},share={share},residual={residual},rate=10,scale=auto", "silu", width=3, dtype=F64)
+    for p in act.parameters():
+        p.data = torch.randn_like(p)
+    act.set_scale(2.3456789)
+    text = str(act.trained_spec())
+    again = taafs.make_activation(text, "tanh", width=3, dtype=F64)
+    z = torch.randn(10, 3, dtype=F64)
+    assert torch.equal(again(z), act(z)) and again.base_name == "silu"
+    assert str(again.trained_spec()) == text == text.lower()
+
+
+def test_state_dict_pickle_and_deepcopy(tmp_path):
+    act = taafs.make_activation("taafs:bspline,scale=auto", "gelu", dtype=F64)
+    act.delta.data.normal_()
+    act.set_scale(3.0)
+    z = torch.randn(10, dtype=F64)
+    fresh = taafs.make_activation("taafs:bspline,scale=auto", "gelu", dtype=F64)
+    fresh.load_state_dict(act.state_dict())
+    buffer = io.BytesIO()
+    torch.save(act, buffer)
+    buffer.seek(0)
+    for other in (fresh, copy.deepcopy(act), torch.load(buffer, weights_only=False)):
+        assert torch.equal(other(z), act(z))
+
+
+def test_constants_survive_a_change_of_dtype():
+    act = taafs.make_activation("taafs:legendre", dtype=F64)
+    act.delta.data.normal_()
+    z = torch.randn(10, dtype=F64)
+    assert torch.equal(copy.deepcopy(act).float().double().plain_curve.matrix, act.plain_curve.matrix)
+    assert (copy.deepcopy(act).float()(z.float()) - act(z)).abs().max() < 1e-4
+
+
+def test_names_functions_and_modules_are_accepted():
+    z = torch.randn(5, dtype=F64)
+    for given in ("silu", torch.nn.functional.silu, torch.nn.SiLU(), lambda x: torch.nn.functional.silu(x)):
+        act = taafs.make_activation("taafs:chebyshev1", given, dtype=F64)
+        assert torch.equal(act(z), torch.nn.functional.silu(z))
+    with pytest.raises(taafs.SpecError, match="Did you mean 'silu'"):
+        taafs.make_activation("taafs", "siluu")
+    with pytest.raises(TypeError, match="name, a function or a module"):
+        taafs.make_activation("taafs", 3)
+
+
+def test_neuron_needs_its_width_and_checks_it():
+    with pytest.raises(taafs.SpecError, match="width"):
+        taafs.make_activation("taafs:bspline,share=neuron")
+    act = taafs.make_activation("taafs:bspline,share=neuron", width=4)
+    assert act.delta.shape == (4, 8)
+    with pytest.raises(ValueError, match="width 4 but is called on width 3"):
+        act(torch.randn(2, 3))
+
+
+def test_theta_of_the_wrong_length_is_refused():
+    with pytest.raises(taafs.SpecError, match="needs 8 numbers, got 2"):
+        taafs.make_activation("taafs:bspline,theta=1/2")
+
+
+@pytest.mark.parametrize("basis", basis_names())
+def test_random_start_leaves_the_global_generator_alone(basis):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first = taafs.make_activation(f"taafs:{basis},init=random")
+    assert torch.equal(torch.rand(3), expected)
+    second = taafs.make_activation(f"taafs:{basis},init=random")
+    other = taafs.make_activation(f"taafs:{basis},init=random,seed=1")
+    assert torch.equal(first.theta, second.theta) and not torch.equal(first.theta, other.theta)
+
+
+def test_scale_must_be_positive_and_finite():
+    act = taafs.make_activation("taafs:bspline,scale=auto")
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="positive finite"):
+            act.set_scale(bad)
+
+
+def test_calibrate_measures_each_site_once():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), taafs.make_activation("taafs:bspline,scale=auto"), torch.nn.Linear(8, 1))
+    x = 50 * torch.randn(100, 3)
+    with taafs.calibrate(net):
+        net(x)
+    assert torch.allclose(net[1].scale, net[0](x).square().mean().sqrt(), rtol=1e-5)
+    with pytest.raises(taafs.SpecError, match="not called"), taafs.calibrate(net):
+        pass
+    with pytest.raises(taafs.SpecError, match="No site has scale=auto"), taafs.calibrate(net[0]):
+        pass
+
+
+def test_coefficients_without_gradient_or_optimiser_are_named():
+    net = torch.nn.Sequential(taafs.make_activation("taafs:bspline"), taafs.make_activation("taafs:fourier"))
+    net[0](torch.randn(4)).sum().backward()
+    with pytest.warns(UserWarning, match="of 1 got no gradient"):
+        assert taafs.check_gradients(net) == ["1"]
+    with pytest.warns(UserWarning, match="does not train the coefficients of 1"):
+        assert taafs.check_optimizer(net, torch.optim.Adam(net[0].parameters())) == ["1"]
+    groups = taafs.parameter_groups(net, lr=1e-3, coefficient_lr=1e-2)
+    assert [g["lr"] for g in groups] == [1e-2] and taafs.check_optimizer(net, torch.optim.Adam(groups)) == []
+
+
+def test_bfloat16_is_computed_in_float32():
+    act = taafs.make_activation("taafs:chebyshev1")
+    act.delta.data.normal_()
+    z = torch.randn(100)
+    assert torch.equal(act(z.bfloat16()), act(z.bfloat16().float()).bfloat16())
+    half = copy.deepcopy(act).bfloat16()
+    assert (half(z.bfloat16()).float() - act(z)).abs().max() < 0.2
+
+
+def test_models_of_no_known_host_are_refused():
+    with pytest.raises(taafs.HostError, match="not a model of a known host"):
+        taafs.convert(torch.nn.Linear(2, 2), "taafs")
+
+
+def test_unknown_engine_is_refused():
+    from taafs_plugins.activations import use_engine
+
+    with pytest.raises(ValueError, match="Unknown engine"):
+        use_engine("fast")
