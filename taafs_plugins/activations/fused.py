@@ -1,10 +1,107 @@
-"""The fused engine: compiled kernels behind the same contract as :mod:`taafs_plugins.activations.engine`."""
+"""The fused engine: compiled kernels behind the same contract as :mod:`taafs_plugins.activations.engine`.
+
+Three sweeps over the elements do a whole force-training step of one activation: forward, backward, and double backward with
+the coefficients' gradient; nothing of shape [..., K] exists and no intermediate tensor is kept beside ``u = tanh(z)`` or z. A third
+derivative is made of plain operators. The kernels are built on first use (:mod:`taafs_plugins.activations.fused_build`).
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cache, lru_cache
+
+import numpy as np
 import torch
+
+from taafs_plugins.activations.bases import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis, RationalBasis
+from taafs_plugins.activations.engine import chosen_engine
+from taafs_plugins.activations.fused_build import BuildError, library
+
+log = logging.getLogger(__name__)
+
+# The numbers of csrc/curve.h.
+_SQUASHES = {"tanh": 0, "softsign": 1, "algebraic": 2, "linear": 3}
+_NONE, _TANH, _SILU, _FROM_U = 0, 1, 2, 4
+_DTYPES = (torch.float32, torch.float64)
+_MOST_POWERS = 8  # of a piecewise basis
+
+
+@cache
+def operator() -> Callable | None:
+    """``torch.ops.taafs.activation``, or ``None`` where the kernels cannot be built; that is said once, in one line."""
+    try:
+        torch.ops.load_library(str(library()))
+    except (BuildError, OSError) as error:
+        log.warning("The Python engine is used, several times slower: the fused kernels cannot be built, as %s.", error)
+        return None
+    return torch.ops.taafs.activation.default
+
+
+def _shape(basis: Basis) -> tuple[int, int, int, np.ndarray] | None:
+    """shape, a, b and matrix of csrc/curve.h, or ``None`` for a basis that the kernels do not know."""
+    nothing = np.zeros(0)
+    kind = type(basis)
+    if kind is PolynomialBasis:
+        return 0, basis.numbers, basis.matrix.shape[1], basis.matrix
+    if kind is PiecewiseBasis and basis.terms <= _MOST_POWERS:
+        return 1, basis.pieces, basis.terms, basis.tables
+    if kind is FourierBasis:
+        return 2, basis.n, 0, nothing
+    if kind is GaussianBasis:
+        return 3, basis.numbers, int(basis.hat), nothing
+    if kind is RationalBasis:
+        return 4, basis.num, basis.den, nothing
+    return None
+
+
+@lru_cache(maxsize=None)
+def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[torch.Tensor, list[int], bool] | None:
+    """The operator's ``matrix`` and ``kind`` for an activation, and whether its base is in it; ``None`` if it cannot be.
+
+    Parameters
+    ----------
+    basis, squash : of the activation
+    base : name of what is added to the curve; ``none`` for nothing
+    plain_tanh : the squash is tanh(z) with scale 1
+    """
+    shape = _shape(basis)
+    if shape is None or squash not in _SQUASHES:
+        return None
+    name, a, b, matrix = shape
+    if plain_tanh and base in ("tanh", "none"):
+        inside = (_TANH if base == "tanh" else _NONE) + _FROM_U
+    else:
+        inside = _SILU if base == "silu" else _NONE
+    tensor = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
+    return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside != _NONE
 
 
 def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
-    """The activation by the compiled kernels, or ``None`` when they cannot take it (then the Python engine does)."""
-    return None
+    """The activation by the compiled kernels, or ``None`` when they cannot take it (then the Python engine does).
+
+    Raises
+    ------
+    RuntimeError
+        The fused engine is asked for by name and cannot be built.
+    """
+    if not z.is_cpu or z.dtype not in _DTYPES or type(z) not in (torch.Tensor, torch.nn.Parameter):
+        return None
+    base = module.base_name if module.with_base and not module.scaled else "none"
+    described = describe(curve.basis, curve.squash, base, curve.squash == "tanh" and curve.scale == 1.0)
+    if described is None:
+        return None
+    call = operator()
+    if call is None:
+        if chosen_engine() == "fused":
+            raise RuntimeError("TAAFS_ENGINE=fused, but the fused kernels cannot be built here; unset it to use the Python engine.")
+        return None
+    matrix, kind, base_inside = described
+    y = call(z, module.delta, module.theta_start, matrix, kind, module.rate, curve.scale)
+    if not module.with_base or (base_inside and not module.scaled):
+        return y
+    stock = module.base(z)
+    if module.scaled:
+        weights = module.weights.to(z.dtype)
+        return weights[..., 0] * stock + weights[..., 1] * y
+    return stock + y

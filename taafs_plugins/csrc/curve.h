@@ -1,0 +1,36 @@
+// One curve: a basis behind a squash, and what is computed of its few numbers, in double, before and after a sweep.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace taafs {
+
+enum class Shape { Polynomial, Piecewise, Fourier, Gaussian, Rational };
+enum class Squash { Tanh, Softsign, Algebraic, Linear };
+enum class Base { None, Tanh, Silu };
+
+// What a sweep over all elements computes.
+//   Forward   y = base + curve
+//   Backward  gz = gy F1, with F_n the n-th z-derivative of base + curve
+//   Gradient  the same, and sum_i gy_i B_k(u_i) for the coefficients
+//   Double    derivative of gz: dgy = hz F1, dz = hz gy F2, and sum_i hz_i gy_i dB_k/dz_i for the coefficients
+enum class Mode { Forward, Backward, Gradient, Double };
+
+struct Curve {
+    Shape shape;
+    int a, b;  // polynomial: numbers, powers; piecewise: intervals, powers; fourier: n; gaussian: grid, hat; rational: num, den
+    int numbers;
+    const double* matrix;  // polynomial [numbers, powers], piecewise [numbers, intervals, powers], else null
+    Squash squash;
+    Base base;
+    double scale;
+    bool from_u;  // the sweeps are given u = tanh(z) instead of z, and differentiate with respect to u where Double does
+};
+
+// Rows of numbers a kernel wants for the order-th u-derivative, of one neuron's theta.
+std::vector<double> kernel_rows(const Curve&, const double* theta, int order);
+// Rows of raw sums a kernel collects, and the map from them to the coefficients' gradient (added to grad).
+int raw_rows(const Curve&, int order);
+void fold(const Curve&, const double* raw, int order, double* grad);
+
+}  // namespace taafs

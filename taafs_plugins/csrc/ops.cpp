@@ -1,0 +1,237 @@
+// The operator taafs::activation for torch: its autograd on top of the sweeps. Links no Python, so the same library serves
+// eager training, TorchScript and DeePMD-kit inside LAMMPS.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "plain.h"
+#include "sweep.h"
+
+namespace taafs {
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// What does not change from call to call, and the coefficients' constant part.
+struct Settings : torch::CustomClassHolder {
+    Curve curve;
+    Tensor matrix, theta_start;
+    double rate;
+};
+using SettingsPtr = c10::intrusive_ptr<Settings>;
+
+SettingsPtr settings_of(AutogradContext* ctx) {
+    return c10::static_intrusive_pointer_cast<Settings>(ctx->saved_data["settings"].toCapsule());
+}
+
+Tensor theta_of(const Settings& s, const Tensor& delta) {
+    return s.theta_start.to(at::kDouble) + s.rate * delta.to(at::kDouble);
+}
+
+// How torch's tanh_backward rounds 1 - u^2 depends on how it was compiled: found by trying.
+template <class T>
+bool tanh_backward_fused() {
+    static const bool fused = [] {
+        const Tensor u = at::linspace(-0.9, 0.9, 1003, c10::CppTypeToScalarType<T>::value);
+        const Tensor expected = at::tanh_backward(at::ones_like(u), u);
+        Tensor s = at::empty_like(u);
+        one_minus_square(u.const_data_ptr<T>(), s.mutable_data_ptr<T>(), u.numel(), true);
+        return at::equal(s, expected);
+    }();
+    return fused;
+}
+
+struct Inputs {
+    Tensor x, gy, gu, hz;
+};
+
+template <class T>
+void run_sweep(const Settings& s, Mode mode, const Tensor& delta, const Inputs& in, Tensor out, Tensor out2, bool sigmoid, Tensor* gdelta) {
+    const Tensor theta = theta_of(s, delta).contiguous();
+    const int64_t channels = theta.dim() == 2 ? theta.size(0) : 1;
+    const Sweep<T> sweep(s.curve, mode, theta.const_data_ptr<double>(), channels);
+    const auto pointer = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
+    Data<T> data;
+    data.x = pointer(in.x);
+    data.gy = pointer(in.gy);
+    data.gu = pointer(in.gu);
+    data.hz = pointer(in.hz);
+    data.out = out.mutable_data_ptr<T>();
+    data.out2 = out2.defined() ? out2.mutable_data_ptr<T>() : nullptr;
+    data.out_is_sigmoid = sigmoid;
+    data.fma = s.curve.from_u && tanh_backward_fused<T>();
+    const int64_t n = in.x.numel(), chunks = (n + kChunk - 1) / kChunk, size = sweep.sums();
+    std::vector<double> sums(chunks * size);
+    at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * kChunk, std::min(n, (i + 1) * kChunk), sums.data() + i * size);
+    });
+    if (!gdelta) return;
+    Tensor grad = at::zeros(theta.sizes(), theta.options());
+    std::vector<double> total(size);
+    for (int64_t i = 0; i < chunks; ++i)
+        for (int64_t j = 0; j < size; ++j) total[j] += sums[i * size + j];
+    sweep.fold(total.data(), grad.mutable_data_ptr<double>());
+    *gdelta = (grad * s.rate).to(delta.scalar_type());
+}
+
+void sweep(const Settings& s, Mode mode, const Tensor& delta, Inputs in, Tensor out, Tensor out2 = {}, bool sigmoid = false, Tensor* gdelta = nullptr) {
+    for (Tensor* t : {&in.x, &in.gy, &in.gu, &in.hz})
+        if (t->defined()) *t = t->contiguous();
+    if (in.x.scalar_type() == at::kDouble)
+        run_sweep<double>(s, mode, delta, in, out, out2, sigmoid, gdelta);
+    else
+        run_sweep<float>(s, mode, delta, in, out, out2, sigmoid, gdelta);
+}
+
+Tensor like(const Tensor& t) { return at::empty_like(t, at::MemoryFormat::Contiguous); }
+
+Tensor forward_values(const Settings& s, const Tensor& z, const Tensor& delta) {
+    const Tensor x = z.contiguous();
+    Tensor y = s.curve.base == Base::Silu ? at::silu(x) : like(x);
+    sweep(s, Mode::Forward, delta, {x}, y);
+    return y;
+}
+
+// gz, and with `gdelta` the coefficients' gradient. x is z, or u with from_u. Not differentiable.
+Tensor backward_values(const Settings& s, const Tensor& z, const Tensor& gy, const Tensor& gu, const Tensor& delta, bool grad_mode, Tensor* gdelta) {
+    const Tensor x = z.contiguous(), g = gy.contiguous();
+    Tensor gz;
+    // Stock silu's backward is another expression where a second derivative may follow; both are matched to the last bit.
+    const bool silu = s.curve.base == Base::Silu;
+    if (silu)
+        gz = grad_mode ? at::sigmoid(x) : at::silu_backward(g, x);
+    else
+        gz = like(x);
+    sweep(s, gdelta ? Mode::Gradient : Mode::Backward, delta, {x, g, gu}, gz, {}, silu && grad_mode, gdelta);
+    return gz;
+}
+
+// The gradients of (gz, gdelta) with respect to x, gy and delta from plain operators: right to any further order.
+variable_list plain_double_backward(const Settings& s, Tensor x, Tensor gy, Tensor delta, const Tensor& hz, const Tensor& hdelta) {
+    using torch::autograd::grad;
+    const bool further = at::GradMode::is_enabled();
+    at::AutoGradMode on(true);
+    // Views keep hooks that a user has put on the tensors themselves from running twice.
+    for (Tensor* t : {&x, &gy, &delta}) *t = further && t->requires_grad() ? t->view_as(*t) : t->detach().requires_grad_();
+    const auto dtype = x.scalar_type();
+    const Tensor theta = (s.theta_start.to(delta.scalar_type()) + s.rate * delta).to(dtype), matrix = s.matrix.to(dtype);
+    Tensor y;
+    if (s.curve.from_u) {
+        y = plain_curve(s.curve, x, theta, matrix);
+    } else {
+        y = plain_curve(s.curve, plain_squash(s.curve, x), theta, matrix);
+        if (s.curve.base == Base::Silu) y = y + x * x.sigmoid();
+    }
+    const variable_list first = grad({y}, {x, delta}, {gy}, true, true, true);
+    Tensor gz = first[0].defined() ? first[0] : at::zeros_like(x);
+    if (s.curve.from_u) {
+        if (s.curve.base == Base::Tanh) gz = gz + gy;
+        gz = gz * (1 - x * x);
+    }
+    variable_list of, with;
+    if (hz.defined()) of.push_back(gz), with.push_back(hz);
+    if (hdelta.defined() && first[1].defined()) of.push_back(first[1]), with.push_back(hdelta);
+    return grad(of, {x, gy, delta}, with, further, further, true);
+}
+
+struct BackwardFunction : torch::autograd::Function<BackwardFunction> {
+    static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& gy, const Tensor& delta, const SettingsPtr& s, bool want_delta) {
+        ctx->set_materialize_grads(false);
+        ctx->save_for_backward({x, gy, delta});
+        ctx->saved_data["settings"] = c10::IValue::make_capsule(s);
+        Tensor gdelta;
+        Tensor gz = backward_values(*s, x, gy, {}, delta, true, want_delta ? &gdelta : nullptr);
+        if (want_delta) return {gz, gdelta};
+        return {gz};
+    }
+
+    static variable_list backward(AutogradContext* ctx, variable_list grads) {
+        const auto saved = ctx->get_saved_variables();
+        const SettingsPtr s = settings_of(ctx);
+        const Tensor &x = saved[0], &gy = saved[1], &delta = saved[2], &hz = grads[0];
+        const Tensor hdelta = grads.size() > 1 ? grads[1] : Tensor();
+        if (!hz.defined() && !hdelta.defined()) return {{}, {}, {}, {}, {}};
+        if (at::GradMode::is_enabled() || hdelta.defined()) {
+            variable_list g = plain_double_backward(*s, x, gy, delta, hz, hdelta);
+            return {g[0], g[1], g[2], {}, {}};
+        }
+        Tensor dgy = like(x), dx = like(x), gdelta;
+        sweep(*s, Mode::Double, delta, {x, gy, {}, hz}, dgy, dx, false, &gdelta);
+        return {dx, dgy, gdelta, {}, {}};
+    }
+};
+
+struct ForwardFunction : torch::autograd::Function<ForwardFunction> {
+    // With from_u, u is a second output: derivatives of gz come back through it, and neither z nor a second sum is kept.
+    static variable_list forward(AutogradContext* ctx, const Tensor& z, const Tensor& delta, const SettingsPtr& s) {
+        ctx->set_materialize_grads(false);
+        ctx->saved_data["settings"] = c10::IValue::make_capsule(s);
+        if (!s->curve.from_u) {
+            ctx->save_for_backward({z, delta});
+            return {forward_values(*s, z, delta)};
+        }
+        Tensor u = at::tanh(z);
+        ctx->save_for_backward({u, delta});
+        return {forward_values(*s, u, delta), u};
+    }
+
+    static variable_list backward(AutogradContext* ctx, variable_list grads) {
+        const auto saved = ctx->get_saved_variables();
+        const SettingsPtr s = settings_of(ctx);
+        const Tensor &x = saved[0], &delta = saved[1], &gy = grads[0];
+        const Tensor gu = grads.size() > 1 ? grads[1] : Tensor();
+        const bool want_delta = ctx->needs_input_grad(1) && gy.defined();
+        if (!gy.defined()) return {gu.defined() ? at::tanh_backward(gu, x) : Tensor(), {}, {}};
+        if (at::GradMode::is_enabled()) {
+            variable_list g = BackwardFunction::apply(x, gy, delta, s, want_delta);
+            const Tensor gz = gu.defined() ? g[0] + at::tanh_backward(gu, x) : g[0];
+            return {gz, want_delta ? g[1] : Tensor(), {}};
+        }
+        Tensor gdelta;
+        const Tensor gz = backward_values(*s, x, gy, gu, delta, false, want_delta ? &gdelta : nullptr);
+        return {gz, gdelta, {}};
+    }
+};
+
+SettingsPtr make_settings(const Tensor& theta_start, const Tensor& matrix, at::IntArrayRef kind, double rate, double scale) {
+    TORCH_CHECK(kind.size() == 6, "taafs::activation: kind needs 6 numbers: shape, a, b, numbers, squash, base");
+    auto s = c10::make_intrusive<Settings>();
+    s->matrix = matrix;
+    s->theta_start = theta_start;
+    s->rate = rate;
+    Curve& c = s->curve;
+    c.shape = Shape(kind[0]);
+    c.a = int(kind[1]);
+    c.b = int(kind[2]);
+    c.numbers = int(kind[3]);
+    c.squash = Squash(kind[4]);
+    c.base = Base(kind[5] & 3);
+    c.from_u = kind[5] & 4;
+    c.scale = scale;
+    c.matrix = matrix.const_data_ptr<double>();
+    return s;
+}
+
+Tensor activation(const Tensor& z, const Tensor& delta, const Tensor& theta_start, const Tensor& matrix, at::IntArrayRef kind, double rate, double scale) {
+    TORCH_CHECK(z.device().is_cpu() && (z.scalar_type() == at::kDouble || z.scalar_type() == at::kFloat),
+                "taafs::activation takes float32 and float64 tensors on the CPU");
+    TORCH_CHECK(delta.dim() == 1 || (z.dim() > 0 && z.size(-1) == delta.size(0)),
+                "taafs::activation: one row of coefficients for each entry of the last axis is needed");
+    const SettingsPtr s = make_settings(theta_start, matrix, kind, rate, scale);
+    if (at::GradMode::is_enabled() && (z.requires_grad() || delta.requires_grad())) return ForwardFunction::apply(z, delta, s)[0];
+    return forward_values(*s, s->curve.from_u ? at::tanh(z) : z, delta);
+}
+
+}  // namespace
+
+}  // namespace taafs
+
+TORCH_LIBRARY(taafs, m) {
+    // kind = [shape, a, b, numbers, squash, base + 4 from_u], see curve.h; matrix float64 on the CPU, contiguous.
+    m.def("activation(Tensor z, Tensor delta, Tensor theta_start, Tensor matrix, int[] kind, float rate, float scale) -> Tensor", &taafs::activation);
+}

@@ -1,0 +1,282 @@
+"""The compiled kernels against the Python engine and plain autograd, to every order, and what they must do beside being right."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from taafs_plugins.activations import basis_names, fused, fused_build, make_activation, use_engine
+
+SPECS = [f"taafs:{name}" for name in basis_names()] + [
+    "taafs:bspline,grid=1,order=2", "taafs:bspline,grid=40,order=5", "taafs:chebyshev1,degree=1", "taafs:jacobi,degree=12",
+    "taafs:fourier,n=1", "taafs:grbf,grid=64", "taafs:wavelet,grid=2", "taafs:rational,num=1,den=1",
+]  # fmt: skip
+SQUASHES = ("tanh", "softsign", "algebraic", "linear")
+
+
+@pytest.fixture(autouse=True)
+def engine():
+    assert fused.operator() is not None, "the fused kernels cannot be built here"
+    torch.manual_seed(0)
+    use_engine("fused")
+    yield use_engine
+    use_engine(None)
+
+
+def activation(spec: str, replaces="tanh", width=None, dtype=torch.float64) -> nn.Module:
+    """An activation with every number at random."""
+    act = make_activation(spec, replaces, width=width, dtype=dtype)
+    with torch.no_grad():
+        act.delta.copy_(0.3 * torch.randn_like(act.delta))
+        if act.weights is not None:
+            act.weights.copy_(1 + 0.3 * torch.randn_like(act.weights))
+    return act
+
+
+def force_training(act: nn.Module, z: torch.Tensor) -> list[torch.Tensor]:
+    """Value, force-like gradient, and the gradients of a loss on both with respect to input and coefficients."""
+    z = z.clone().requires_grad_()
+    y = act(z)
+    gy = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+    (gz,) = torch.autograd.grad((y * gy).sum(), z, create_graph=True)
+    return [y, gz, *torch.autograd.grad((gz**2).sum() + (y**2).sum(), (z, *act.parameters()))]
+
+
+def worst(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
+    return max(((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item() for x, y in zip(a, b, strict=True))
+
+
+def spread(squash: str, *shape: int) -> torch.Tensor:
+    return torch.rand(*shape, dtype=torch.float64) * 2 - 1 if squash == "linear" else 1.5 * torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "none", "scaled"])
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_same_numbers_as_the_other_engines(spec, share, base, engine):
+    for squash in SQUASHES:
+        for scale in (1, 2.5):
+            text = f"{spec},share={share},squash={squash},scale={scale},rate=3"
+            text += {"none": ",residual=none,init=random", "scaled": ",residual=scaled"}.get(base, "")
+            act = activation(text, base if base in ("silu", "gelu") else "tanh", width=7)
+            z = spread(squash, 83, 7)
+            results = {}
+            for name in ("fused", "python", "plain"):
+                engine(name)
+                results[name] = force_training(act, z)
+            assert worst(results["fused"], results["plain"]) < 1e-12
+            assert worst(results["fused"], results["python"]) < 1e-12
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_float32(spec, engine):
+    for share, width in (("layer", 25), ("neuron", 25)):
+        for base in ("tanh", "silu"):
+            act = activation(f"{spec},share={share}", base, width=width, dtype=torch.float32)
+            z = torch.randn(700, width)
+            single = force_training(act, z)
+            engine("plain")
+            double = force_training(act.double(), z.double())
+            engine("fused")
+            assert worst([x.double() for x in single], double) < (2e-2 if "degree=12" in spec else 1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 16, 25, 64, 240])
+def test_neurons_of_every_width(width, engine):
+    for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:bspline,grid=20", "taafs:fourier"):
+        act = activation(f"{spec},share=neuron", width=width)
+        z = spread("tanh", 600, width)
+        results = []
+        for name in ("fused", "plain"):
+            engine(name)
+            results.append(force_training(act, z))
+        assert worst(*results) < 1e-12
+
+
+@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "none"])
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+@pytest.mark.parametrize("name", basis_names())
+def test_gradients_over_input_and_coefficients(name, share, base):
+    text = f"taafs:{name},share={share},rate=2" + (",residual=none,init=random" if base == "none" else "")
+    act = activation(text, "tanh" if base == "none" else base, width=3)
+    # Away from the knots of the spline, where its third derivative jumps.
+    z = torch.tensor([[-1.9, -0.9, -0.3], [0.1, 0.45, 1.3]], dtype=torch.float64, requires_grad=True)
+    delta = act.delta.detach().clone().requires_grad_()
+
+    def function(z, delta):
+        return with_delta(act, delta, z)
+
+    assert torch.autograd.gradcheck(function, (z, delta))
+    assert torch.autograd.gradgradcheck(function, (z, delta))
+
+    def gradient(z, delta):
+        (gz,) = torch.autograd.grad(function(z, delta).sin().sum(), z, create_graph=True)
+        return gz
+
+    assert torch.autograd.gradgradcheck(gradient, (z, delta))  # to third order
+
+
+def with_delta(act: nn.Module, delta: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """act(z) with other coefficients, without torch.func (which only plain operators can follow)."""
+    kept = act._parameters.pop("delta")
+    act.__dict__["delta"] = delta
+    try:
+        return act(z)
+    finally:
+        del act.__dict__["delta"]
+        act._parameters["delta"] = kept
+
+
+def network(act_of) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 25), act_of(25), nn.Linear(25, 25), act_of(25), nn.Linear(25, 1)).double()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("base", ["tanh", "silu"])
+def test_starts_as_stock_to_the_last_bit(base, dtype):
+    for count in (1, 7, 64, 1003, 40000):
+        for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:fourier,share=neuron", "taafs:grbf"):
+            act = make_activation(spec, base, width=1, dtype=dtype)
+            z = (3 * torch.randn(count, 1)).to(dtype)
+            gy = torch.randn(count, 1).to(dtype)
+            for create in (False, True):
+                got, expected = [], []
+                for function, out in ((act, got), ({"tanh": torch.tanh, "silu": nn.functional.silu}[base], expected)):
+                    x = z.clone().requires_grad_()
+                    y = function(x)
+                    out += [y, *torch.autograd.grad(y, x, gy, create_graph=create)]
+                assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+            with torch.no_grad():
+                assert torch.equal(act(z), expected[0])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_extreme_inputs(spec):
+    for dtype in (torch.float64, torch.float32):
+        for base in ("tanh", "silu"):
+            for squash in ("tanh", "softsign", "algebraic"):
+                act = activation(f"{spec},squash={squash}", base, dtype=dtype)
+                z = torch.tensor([0.0, -0.0, 1e-30, 9.02, -9.02, 50.0, -50.0, 800.0, -800.0, 1e18, -1e18, 1e30, -1e30], dtype=dtype)
+                assert all(torch.isfinite(x).all() for x in force_training(act, z / (1e15 if base == "silu" else 1)))
+                assert torch.isfinite(act(z)).all()
+                assert torch.isnan(act(torch.full((3,), float("nan"), dtype=dtype))).all()
+
+
+@pytest.mark.parametrize("spec", ["taafs:bspline", "taafs:bspline,grid=40"])
+def test_knots_and_ends_of_the_spline(spec, engine):
+    act = activation(f"{spec},squash=linear,share=neuron", width=2)
+    grid = act.basis.pieces
+    knots = torch.linspace(-1, 1, grid + 1, dtype=torch.float64)
+    z = torch.cat([knots, torch.nextafter(knots, knots - 1), torch.nextafter(knots, knots + 1), knots * 1.5])[:, None].expand(-1, 2)
+    results = []
+    for name in ("fused", "python"):
+        engine(name)
+        results.append(force_training(act, z))
+    assert worst(*results) < 1e-12
+
+
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+def test_same_result_every_time_and_for_any_number_of_threads(share):
+    act = activation(f"taafs:bspline,share={share}", width=25, dtype=torch.float32)
+    z = torch.randn(20000, 25)
+    threads = torch.get_num_threads()
+    try:
+        runs = []
+        for count in (1, 2, 2):
+            torch.set_num_threads(count)
+            runs.append(force_training(act, z))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+
+
+@pytest.mark.parametrize("base", ["tanh", "silu", "gelu"])
+def test_layouts(base, engine):
+    act = activation("taafs:fourier,share=neuron", base, width=6)
+    wide = spread("tanh", 6, 40)
+    views = [wide.t(), spread("tanh", 30, 12)[:, ::2], spread("tanh", 1, 6).expand(9, 6), spread("tanh", 5, 4, 3, 6), spread("tanh", 6)]
+    for z in views:
+        results = []
+        for name in ("fused", "plain"):
+            engine(name)
+            results.append(force_training(act, z))
+        assert worst(*results) < 1e-12
+    engine("fused")
+    empty = torch.zeros(0, 6, dtype=torch.float64, requires_grad=True)
+    gz, gd = torch.autograd.grad(act(empty).sum(), (empty, act.delta))
+    assert gz.shape == (0, 6) and torch.equal(gd, torch.zeros_like(gd))
+
+
+@pytest.mark.parametrize("base", ["tanh", "silu", "gelu"])
+def test_input_or_coefficients_without_gradient(base, engine):
+    act = activation("taafs:bspline", base)
+    z = spread("tanh", 50, 4)
+    got = torch.autograd.grad(act(z).square().sum(), act.delta)[0]
+    engine("plain")
+    assert worst([got], [torch.autograd.grad(act(z).square().sum(), act.delta)[0]]) < 1e-12
+    results = []
+    act.requires_grad_(False)
+    for name in ("fused", "plain"):
+        engine(name)
+        x = z.clone().requires_grad_()
+        (gz,) = torch.autograd.grad(act(x).sum(), x, create_graph=True)
+        results.append([gz, torch.autograd.grad(gz.square().sum(), x)[0]])
+    assert worst(*results) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype):
+    act = activation("taafs:chebyshev1", "silu", dtype=torch.float32)
+    z = torch.randn(100).to(dtype)
+    assert torch.equal(act(z), act(z.float()).to(dtype))
+
+
+def test_the_force_pass_does_not_compute_the_coefficients_gradient():
+    """Node by node: the backward of the force pass returns only what was asked for."""
+    act = activation("taafs:bspline")
+    z = spread("tanh", 1000, 8).requires_grad_()
+    y = act(z)
+    (gz,) = torch.autograd.grad(y.sum(), z, create_graph=True)
+    # Had the force pass made the gradient of the coefficients, its node would have two outputs.
+    assert gz.grad_fn.name().endswith("BackwardFunctionE>>") or "BackwardFunction" in gz.grad_fn.name()
+    assert len(gz.grad_fn._input_metadata) == 1
+    y = act(z)
+    gz, gd = torch.autograd.grad(y.sum(), (z, act.delta), create_graph=True)
+    assert len(gz.grad_fn._input_metadata) == 2 and gd.grad_fn is gz.grad_fn
+
+
+def test_a_machine_without_a_compiler_uses_the_python_engine(monkeypatch, caplog, engine):
+    def none():
+        raise fused_build.BuildError("no C++ compiler was found")
+
+    engine(None)
+    monkeypatch.setattr(fused, "library", none)
+    fused.operator.cache_clear()
+    try:
+        act = activation("taafs:chebyshev1")
+        z = spread("tanh", 10, 3)
+        with caplog.at_level(logging.INFO):
+            got = force_training(act, z)
+            force_training(act, z)
+        assert len(caplog.records) == 1 and "no C++ compiler" in caplog.records[0].message
+        engine("python")
+        assert worst(got, force_training(act, z)) == 0
+        engine("fused")
+        with pytest.raises(RuntimeError, match="cannot be built"):
+            act(z)
+    finally:
+        fused.operator.cache_clear()
+
+
+def test_a_failed_build_says_where_the_compiler_output_is(monkeypatch, tmp_path):
+    compiler = tmp_path / "broken"
+    compiler.write_text("#!/bin/sh\necho no such header >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv(fused_build.CACHE, str(tmp_path / "cache"))
+    with pytest.raises(fused_build.BuildError, match="build.log"):
+        fused_build.library()
+    assert "no such header" in next((tmp_path / "cache").glob("*/build.log")).read_text()
