@@ -1,12 +1,17 @@
 """Small SchNetPack models and real ethanol frames for the tests of this folder."""
 
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import schnetpack as spk
 import schnetpack.nn as snn
 import torch
 from ase import Atoms
+from pytorch_lightning import Callback
 from schnetpack.interfaces import AtomsConverter
 from schnetpack.transform import MatScipyNeighborList
 
@@ -84,3 +89,26 @@ def randomise(model, seed=1, size=0.2):
             values = size * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
             act.delta.copy_((values / act.rate).to(act.delta.dtype))
     return model
+
+
+class DumpCoefficients(Callback):
+    """A callback for configs: every process writes its coefficients at the end of training."""
+
+    def on_train_end(self, trainer, module):
+        values = {name: act.delta.detach().clone() for name, act in taafs.activations(module.model).items()}
+        torch.save(values, f"rank_{trainer.global_rank}.pt")
+
+
+def spktrain(folder, run_id, *overrides, epochs=6):
+    """The stock command on 200 frames of rMD17 ethanol below ``folder/data``; returns the run's folder and what was printed."""
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    # SchNetPack 2.2.0 keeps the whole model in its checkpoints, which Lightning 2.6 under torch 2.6 does not read without this
+    environment = os.environ | {"PYTHONPATH": path, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    command = [
+        Path(sys.executable).parent / "spktrain", "experiment=rmd17", "data.molecule=ethanol", "data.split_id=0", "data.num_train=200",
+        "data.num_val=50", "data.num_test=200", "data.num_workers=0", "+data.val_batch_size=50", "model.representation.n_atom_basis=16",
+        "trainer.accelerator=cpu", f"trainer.max_epochs={epochs}", "globals.lr=2e-3", "+seed=1", f"run.id={run_id}", *overrides,
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    return folder / "runs" / run_id, done

@@ -1,0 +1,149 @@
+"""``spktrain`` on real rMD17 ethanol (200 frames): stock and TAAFS, checkpoints, EMA, clipping, resume, DDP, fine-tuning."""
+
+import pytest
+import pytorch_lightning as pl
+import schnetpack as spk
+import torch
+from schnetpack.datasets import rMD17
+from schnetpack.task import AtomisticTask, ModelOutput
+from schnetpack.transform import CastTo32, MatScipyNeighborList, RemoveOffsets, SubtractCenterOfMass
+from schnetpack_helpers import spktrain
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import taafs_plugins as taafs
+from taafs_plugins.adapters.schnetpack_data import rmd17_database
+
+pytestmark = pytest.mark.slow
+EPOCHS = 8
+TRANSFORMS = [SubtractCenterOfMass(), MatScipyNeighborList(cutoff=5.0), CastTo32()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spktrain")
+    rmd17_database(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stock(folder):
+    path, done = spktrain(folder, "stock", epochs=EPOCHS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    path, done = spktrain(folder, "taafs", "+taafs=chebyshev1", "trainer.gradient_clip_val=10", epochs=EPOCHS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "taafs:chebyshev1,degree=7,share=layer,residual=plain" in done.stdout  # the resolved spec is shown
+    return path
+
+
+def frames(folder, path, batch_size=200):
+    """The data of a run, with its split."""
+    datamodule = rMD17(
+        str(folder / "data" / "rmd17_ethanol.db"), "ethanol", batch_size=batch_size, num_train=200, num_val=50, num_test=200,
+        split_id=0, split_file=str(path / "split.npz"), num_workers=0, test_batch_size=200,
+        train_transforms=[RemoveOffsets("energy", remove_mean=True)] + TRANSFORMS, test_transforms=TRANSFORMS,
+        val_transforms=[RemoveOffsets("energy", remove_mean=True)] + TRANSFORMS,
+    )  # fmt: skip
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def held_out(folder, path):
+    """The 200 test frames of a run as one batch."""
+    return next(iter(frames(folder, path).test_dataloader()))
+
+
+def error(model, batch):
+    model.eval()
+    return float((model(dict(batch))["forces"].detach() - batch["forces"]).abs().mean())
+
+
+def test_metrics_are_where_schnetpack_logs_them(stock, trained):
+    for path in (stock, trained):
+        events = EventAccumulator(str(next((path / "tensorboard").rglob("events*")).parent))
+        events.Reload()
+        tags = set(events.Tags()["scalars"])
+        assert {"train_loss", "val_loss", "val_energy_mae", "val_forces_mae", "test_energy_mae", "test_forces_mae"} <= tags
+        losses = [event.value for event in events.Scalars("val_loss")]
+        assert len(losses) == EPOCHS and losses[-1] < losses[0]
+
+
+def test_coefficients_moved_and_are_in_the_checkpoint(trained, stock):
+    checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=False)
+    deltas = {key: value for key, value in checkpoint["state_dict"].items() if key.endswith("activation.delta")}
+    assert len(deltas) == 6 and all(value.any() for value in deltas.values())
+    ema = next(state["ema"] for name, state in checkpoint["callbacks"].items() if "ExponentialMovingAverage" in name)
+    weights = torch.load(stock / "checkpoints" / "last.ckpt", weights_only=False)
+    stock_ema = next(state["ema"] for name, state in weights["callbacks"].items() if "ExponentialMovingAverage" in name)
+    assert len(ema["shadow_params"]) == len(stock_ema["shadow_params"]) + 6
+    model = spk.utils.load_model(str(trained / "best_model"))
+    assert all(act.delta.any() and act.spec["rate"] == 10 for act in taafs.activations(model).values())
+
+
+def test_trained_coefficients_are_used(folder, trained):
+    batch = held_out(folder, trained)
+    model = spk.utils.load_model(str(trained / "best_model"))
+    with_coefficients = error(model, batch)
+    with torch.no_grad():
+        for act in taafs.activations(model).values():
+            act.delta.zero_()
+    assert error(model, batch) > 1.02 * with_coefficients
+
+
+def test_resume(folder, trained):
+    before = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=False)
+    path, done = spktrain(folder, "taafs", "+taafs=chebyshev1", epochs=EPOCHS + 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert path == trained and "Resuming from checkpoint" in done.stdout
+    after = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=False)
+    assert (before["global_step"], after["global_step"]) == (20 * EPOCHS, 20 * (EPOCHS + 2))
+    key = "model.representation.mixing.0.intraatomic_context_net.0.activation.delta"
+    moved = (after["state_dict"][key] - before["state_dict"][key]).abs().max()
+    assert 0 < moved < before["state_dict"][key].abs().max()  # went on from there
+
+
+def test_two_ddp_processes_keep_equal_coefficients(folder):
+    path, done = spktrain(
+        folder, "ddp", "+taafs=bspline", "+model.representation.activation.share=network", "trainer=ddp_trainer", "data.batch_size=5",
+        "+callbacks.dump._target_=schnetpack_helpers.DumpCoefficients", epochs=1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(next(folder.rglob(f"rank_{rank}.pt"))) for rank in (0, 1))
+    assert len(first) == 6
+    for name, value in first.items():
+        assert value.any() and torch.equal(value, second[name])
+
+
+def test_mistake_stops_before_training(folder):
+    path, done = spktrain(folder, "mistake", "+taafs=chebyshev1", "+model.representation.activation.degre=5")
+    assert done.returncode != 0 and "unknown key 'degre'. Did you mean 'degree'?" in done.stderr
+    assert not (path / "checkpoints").exists()
+
+
+def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):
+    """Converted it predicts the same to the last bit; then it trains on with Lightning and gets better."""
+    batch = held_out(folder, stock)
+    model = spk.utils.load_model(str(stock / "best_model")).eval()
+    before = {key: value.detach() for key, value in model(dict(batch)).items()}
+    assert taafs.convert(model, "taafs:chebyshev1").added == 48
+    after = {key: value.detach() for key, value in model(dict(batch)).items()}
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    start = error(model, batch)
+    outputs = [
+        ModelOutput("energy", torch.nn.MSELoss(), 0.01, metrics={}), ModelOutput("forces", torch.nn.MSELoss(), 0.99, metrics={})
+    ]  # fmt: skip
+    model.train()  # Lightning leaves a model in the mode it gets it in
+    task = AtomisticTask(model, outputs, torch.optim.AdamW, {"lr": 1e-3})
+    trainer = pl.Trainer(
+        max_epochs=4, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, inference_mode=False,
+        callbacks=[spk.train.ExponentialMovingAverage(decay=0.995)],
+    )  # fmt: skip
+    trainer.fit(task, datamodule=frames(folder, stock, batch_size=10))
+    assert all(act.delta.any() for act in taafs.activations(model).values())
+    assert error(model, batch) < start
