@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import sys
-from typing import Any
 from collections.abc import Iterator
+from typing import Any
 
 from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
 from taafs_plugins.activations.spec import nearest

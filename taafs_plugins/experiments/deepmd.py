@@ -99,6 +99,28 @@ def write_system(system: Path, elements: Iterable[str], arrays: dict) -> None:
         np.save(system / "set.000" / f"{key}.npy", np.array(value, dtype=np.float64))
 
 
+def copper_emt(folder: Path, frames: int = 60, seed: int = 0) -> tuple[str, str]:
+    """A small copper set for machines without data: 32 atoms, strained and rattled, labelled by ASE's EMT. (training, test) systems."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, list] = defaultdict(list)
+    for _ in range(frames):
+        atoms = bulk("Cu", cubic=True).repeat(2)
+        atoms.set_cell(atoms.cell * (1 + rng.uniform(-0.04, 0.04)), scale_atoms=True)
+        atoms.positions += rng.normal(scale=rng.uniform(0.02, 0.25), size=atoms.positions.shape)
+        atoms.calc = EMT()
+        arrays["box"].append(np.asarray(atoms.cell).ravel())
+        arrays["coord"].append(atoms.positions.ravel())
+        arrays["energy"].append(atoms.get_potential_energy())
+        arrays["force"].append(atoms.get_forces().ravel())
+    cut = frames * 3 // 4
+    for name, part in (("train", slice(0, cut)), ("test", slice(cut, None))):
+        write_system(folder / name, ["Cu"] * len(atoms), {key: value[part] for key, value in arrays.items()})
+    return str((folder / "train").resolve()), str((folder / "test").resolve())
+
+
 def model_section(
     activation: str, type_map: list[str], *, sel="auto", rcut: float = 6.0, seed: int = 1, precision: str = "float64"
 ) -> dict:

@@ -1,0 +1,101 @@
+"""The ``taafs`` command. Hosts' own commands (``dp``, ``spktrain``, ``lmp``) need no wrapper; this is for everything around them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
+
+import typer
+from rich.console import Console
+
+console = Console()
+app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", no_args_is_help=True, add_completion=False)
+data_app = typer.Typer(help="Real DFT data: what there is, and getting it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for models and pictures; replaced.")] = Path("demo_output"),
+    minutes: Annotated[float, typer.Option(help="Training time of each of the two models.")] = 2.5,
+) -> None:
+    """Train stock tanh and TAAFS in DeePMD-kit on real water, compare, and run LAMMPS with both."""
+    from taafs_plugins.demo import demo as run
+
+    run(output, minutes, console)
+
+
+@app.command()
+def sites(model: Path) -> None:
+    """Show where a DeePMD checkpoint (.pt) applies activations, and their coefficients."""
+    import taafs_plugins as taafs
+
+    console.print(str(taafs.sites(_model(model))), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def plot(model: Path, output: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("curves.png"), span: float = 4.0) -> None:
+    """Draw the learned curves of a DeePMD checkpoint (.pt) next to the stock activation."""
+    import taafs_plugins as taafs
+    from taafs_plugins.plotting import curves
+
+    acts = taafs.activations(_model(model))
+    if not acts:
+        _stop(f"{model} has no trainable activation.")
+    curves(acts, output, span)
+    console.print(f"Wrote {output}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check the environment: hosts and versions, engines, LAMMPS, threads, data."""
+    from taafs_plugins.doctor import checks
+
+    failed = False
+    for name, good, text in checks():
+        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}[good]
+        console.print(f"{mark}  {name}: {text}", highlight=False)
+        failed |= good is False
+    raise typer.Exit(int(failed))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Files that can be fetched."""
+    from taafs_plugins.data import registry
+
+    for path in registry():
+        typer.echo(path)
+
+
+@data_app.command("get")
+def data_get(path: Annotated[str, typer.Argument(help="A file or folder of 'taafs data list'.")]) -> None:
+    """Fetch a file or a folder, checked against its SHA-256, and print where it lies."""
+    from taafs_plugins import data
+
+    try:
+        typer.echo(data.fetch(path) if path in data.registry() else data.fetch_folder(path))
+    except data.DataError as error:
+        _stop(str(error))
+
+
+def _model(path: Path):
+    if not path.is_file():
+        _stop(f"There is no file {path}.")
+    if path.suffix != ".pt":
+        _stop(f"{path} is not a DeePMD checkpoint (.pt); a frozen .pth keeps no Python model.")
+    from taafs_plugins.demo import live_model
+
+    try:
+        return live_model(path)
+    except (KeyError, RuntimeError, TypeError) as error:
+        _stop(f"{path} could not be read as a single-task DeePMD checkpoint ({error}).")
+
+
+def _stop(message: str) -> None:
+    typer.echo(message, err=True)
+    sys.exit(1)

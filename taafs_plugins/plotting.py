@@ -1,0 +1,65 @@
+"""Pictures: learned curves next to the stock activation, total energy against time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from taafs_plugins.activations.taafs import TAAFS
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def curves(acts: dict[str, TAAFS], path: Path, span: float = 4.0, title: str = "") -> None:
+    """Draw each activation over its stock one for |z| <= ``span`` (times its scale); one panel per activation, PNG at ``path``."""
+    plt = _pyplot()
+    names = list(acts)
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False, constrained_layout=True)
+    for axis in axes.ravel()[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes.ravel(), names, strict=False):
+        act = acts[name]
+        z = torch.linspace(-span, span, 401, dtype=act.delta.dtype, device=act.delta.device) * act.scale
+        with torch.no_grad():
+            wide = z[:, None].expand(-1, act.width) if act.width else z
+            ours, stock = act(wide).cpu().numpy(), act.base(z).cpu().numpy()
+        axis.plot(z.cpu(), stock, "--", color="0.5", label=act.base_name)
+        axis.plot(z.cpu(), ours, linewidth=0.8 if act.width else 1.8, label=act.spec.variant if not act.width else None)
+        axis.set_title(short(name), fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0, 0].legend(fontsize=7)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def short(name: str) -> str:
+    """A module path without the parts that every path has."""
+    dull = {"model", "atomic_model", "filter_layers", "networks", "layers", "activate", "Default", "sea"}
+    return ".".join(part for part in name.split(".") if part not in dull)
+
+
+def energies(runs: dict[str, np.ndarray], path: Path, title: str = "") -> None:
+    """Draw total energy minus its first value, meV/atom against ps, for each named run ([n, 2]: ps, eV/atom); PNG at ``path``."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for name, energy in runs.items():
+        axis.plot(energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1]), linewidth=1, label=name)
+    axis.set_xlabel("time [ps]")
+    axis.set_ylabel("total energy - start [meV/atom]")
+    axis.legend(fontsize=8)
+    axis.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
