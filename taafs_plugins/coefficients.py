@@ -24,7 +24,7 @@ class CoefficientFileError(ValueError):
 
 def base_hash(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of everything in the state dict except the trainable activations."""
-    inside = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, TAAFS))
+    inside = tuple(f"{name}." for name, module in model.named_modules(remove_duplicate=False) if isinstance(module, TAAFS))
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         if key.startswith(inside) or not isinstance(value, torch.Tensor):

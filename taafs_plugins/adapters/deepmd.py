@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import logging
 import sys
@@ -137,12 +138,10 @@ class DeepmdAdapter(Adapter):
         if self._undo:
             return
         self.check_version()
-        from deepmd.pt.utils import utils
-
-        deepmd_input.install()
-        if hasattr(utils, "activation_plugins"):
-            utils.activation_plugins.append(self)
-            self._undo.append(lambda: utils.activation_plugins.remove(self))
+        if importlib.util.find_spec("deepmd.utils.activation_plugins"):  # a source build with patches/deepmd
+            plugins = importlib.import_module("deepmd.utils.activation_plugins").activation_plugins
+            plugins.append(self)
+            self._undo.append(lambda: plugins.remove(self))
             return
         code = _code()
         if changed := [name for name, item in code.items() if fingerprint(item) != _KNOWN_CODE[name]]:
@@ -150,6 +149,8 @@ class DeepmdAdapter(Adapter):
                 f"DeePMD-kit's {', '.join(changed)} is not the code of version {self.tested[-1]} that taafs-plugins was tested with: "
                 f"nothing was changed. Reinstall deepmd-kit=={self.tested[-1]} or apply patches/deepmd to your source."
             )
+        deepmd_input.install()
+        self._undo.append(deepmd_input.uninstall)
         self._patch_activation_fn(code["ActivationFn"])
         self._patch_layer(code["MLPLayer"])
         self._patch_blocks()
@@ -159,7 +160,6 @@ class DeepmdAdapter(Adapter):
         """Give back stock DeePMD-kit."""
         while self._undo:
             self._undo.pop()()
-        deepmd_input.uninstall()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches below do.
 
@@ -176,12 +176,28 @@ class DeepmdAdapter(Adapter):
         """Called at the end of ``DPAtomicModel.__init__``, for built and deserialised models alike."""
         tie_shared(model)
 
-    def _patch_activation_fn(self, cls: type) -> None:
-        def new(cls_: type, activation: str | None = None, *args: Any):
-            return nn.Module.__new__(self.activation_class(activation) or cls_ if cls_ is cls else cls_)
+    def carry_specs(self, target: dict, pretrained: dict) -> dict:
+        """Called by fine-tuning: the pretrained model's parameters with the target's specs."""
+        return deepmd_input.carry_specs(target, pretrained)
 
-        cls.__new__ = staticmethod(new)
-        self._undo.append(lambda: delattr(cls, "__new__"))
+    def check_input(self, config: dict) -> None:
+        """Called by DeePMD's own input check."""
+        deepmd_input.check(config, "pt")
+
+    def _patch_activation_fn(self, cls: type) -> None:
+        stock = cls.__init__
+
+        @functools.wraps(stock)
+        def init(activation_fn, activation, *args, **kwargs) -> None:
+            found = self.activation_class(activation) if type(activation_fn) is cls else None
+            if found is None:
+                stock(activation_fn, activation, *args, **kwargs)
+            else:
+                activation_fn.__class__ = found
+                activation_fn.__init__(activation)
+
+        cls.__init__ = init
+        self._undo.append(lambda: setattr(cls, "__init__", stock))
 
     def _patch_layer(self, cls: type) -> None:
         init, serialize = cls.__init__, cls.serialize

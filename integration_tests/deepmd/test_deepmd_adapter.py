@@ -1,0 +1,200 @@
+"""The adapter itself: undo, unknown versions, changed code, other backends, and a DeePMD built from patched source."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest_deepmd import model_of, water_input
+
+import taafs_plugins as taafs
+from taafs_plugins.adapters import HostError, adapter, deepmd_input
+from taafs_plugins.experiments.deepmd import environment
+
+PATCH = Path(__file__).parents[2] / "patches" / "deepmd" / "deepmd-kit-3.2.0.patch"
+
+
+def python(code: str, **env) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**environment(), **env})
+
+
+def test_undo_gives_back_stock_deepmd():
+    code = """
+import inspect, deepmd.pt
+from deepmd.pt.utils.utils import ActivationFn
+from deepmd.pt.model.network.mlp import MLPLayer
+from deepmd.pt.model.descriptor.dpa3 import DescrptDPA3
+from deepmd.pt.model.atomic_model.dp_atomic_model import DPAtomicModel
+from deepmd.utils import argcheck, compat
+import taafs_plugins as taafs
+def functions():
+    return [ActivationFn.__init__, MLPLayer.__init__, MLPLayer.serialize, DescrptDPA3.serialize, DPAtomicModel.__init__,
+            argcheck.normalize, compat.update_deepmd_input]
+assert all(hasattr(f, "__wrapped__") for f in functions())
+assert type(ActivationFn("taafs")).__name__ == "DeepmdActivation"
+taafs.disable("deepmd"); taafs.disable("deepmd")
+assert not any(hasattr(f, "__wrapped__") for f in functions())
+assert type(ActivationFn("taafs")) is ActivationFn
+taafs.enable("deepmd"); taafs.enable("deepmd")
+assert type(ActivationFn("taafs")).__name__ == "DeepmdActivation" and type(ActivationFn("tanh")) is ActivationFn
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_an_untested_version_is_one_sentence_and_stock_deepmd_goes_on():
+    code = """
+import importlib.metadata as m
+real = m.version
+m.version = lambda name: "3.9.9" if name == "deepmd-kit" else real(name)
+import deepmd.pt
+from deepmd.pt.utils.utils import ActivationFn
+assert not hasattr(ActivationFn.__init__, "__wrapped__")
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "tested with deepmd-kit 3.2.0, not 3.9.9: nothing was changed" in result.stderr
+
+
+def test_changed_code_is_refused_and_nothing_is_patched(monkeypatch):
+    from deepmd.pt.utils.utils import ActivationFn
+
+    from taafs_plugins.adapters import deepmd
+
+    host = deepmd.DeepmdAdapter()
+    monkeypatch.setitem(deepmd._KNOWN_CODE, "MLPLayer", "something else")
+    before = dict(vars(ActivationFn))
+    with pytest.raises(HostError, match="MLPLayer is not the code of version 3.2.0"):
+        host.register()
+    assert dict(vars(ActivationFn)) == before and not host._undo
+
+
+@pytest.mark.parametrize("backend", ["tf", "pt_expt", "jax", "pd", "dpmodel"])
+def test_other_backends_refuse_a_spec(backend):
+    config = water_input("taafs", [])
+    with pytest.raises(deepmd_input.InputError, match="PyTorch backend only"):
+        deepmd_input.check(config, backend)
+    deepmd_input.check(water_input("tanh", []), backend)
+
+
+def test_the_backend_is_that_of_the_calling_module():
+    from deepmd.utils import compat
+
+    caller = {"__name__": "deepmd.tf.entrypoints.train", "compat": compat, "config": water_input("taafs", [])}
+    with pytest.raises(deepmd_input.InputError, match="not with 'tf'"):
+        exec("compat.update_deepmd_input(config)", caller)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["model"].update(spin={}), "Spin models"),
+        (lambda c: c["model"].update(type="linear_ener"), "Only standard models"),
+        (lambda c: c["model"]["descriptor"].update(type="dpa4"), "'dpa4' was not tested"),
+        (lambda c: c["model"]["fitting_net"].update(type="property"), "'property' was not tested"),
+    ],
+)
+def test_what_is_not_supported_refuses_a_spec(change, words):
+    config = water_input("taafs", [])
+    change(config)
+    with pytest.raises(deepmd_input.InputError, match=words):
+        deepmd_input.check(config, "pt")
+    stock = water_input("tanh", [])
+    change(stock)
+    deepmd_input.check(stock, "pt")
+
+
+def test_neuron_is_refused_where_one_activation_has_several_widths(small_water):
+    import copy
+
+    from test_deepmd_zoo import DESCRIPTORS
+
+    config = water_input("taafs", small_water)
+    config["model"]["descriptor"] = copy.deepcopy(DESCRIPTORS["dpa3"])
+    config["model"]["descriptor"]["activation_function"] = "taafs:bspline,share=neuron,base=silu"
+    with pytest.raises(taafs.SpecError, match="share=neuron cannot be used at"):
+        model_of(config)
+
+
+def test_multi_task_branches_have_their_own_coefficients(small_water):
+    models = [model_of(water_input("taafs", small_water)) for _ in range(2)]
+    ids = [{id(act.delta) for act in taafs.activations(model).values()} for model in models]
+    assert not ids[0] & ids[1]
+    shared = model_of(water_input("taafs:bspline,share=network", small_water))
+    by_net = {}
+    for site in taafs.sites(shared):
+        by_net.setdefault(site.network, set()).add(id(site.current.delta))
+    assert all(len(members) == 1 for members in by_net.values()) and len({i for m in by_net.values() for i in m}) == len(by_net) == 4
+
+
+def test_coefficient_files_belong_to_their_network(small_water, tmp_path):
+    model = model_of(water_input("tanh", small_water))
+    taafs.convert(model, "taafs:fourier")
+    for act in taafs.activations(model).values():
+        act.delta.data.normal_()
+    taafs.save_coefficients(model, tmp_path / "c.safetensors")
+    fresh = model_of(water_input("tanh", small_water))
+    taafs.load_coefficients(fresh, tmp_path / "c.safetensors")
+    ours, theirs = taafs.activations(fresh), taafs.activations(model)
+    assert all(torch.equal(ours[n].theta, theirs[n].theta) for n in theirs) and ours.keys() == theirs.keys()
+    other = model_of(water_input("tanh", small_water, seed=2))
+    with pytest.raises(taafs.CoefficientFileError, match="another base network"):
+        taafs.load_coefficients(other, tmp_path / "c.safetensors")
+    assert not taafs.activations(other)
+    (tmp_path / "bad").write_bytes(b"not a file")
+    with pytest.raises(taafs.CoefficientFileError, match="cannot be read"):
+        taafs.load_coefficients(fresh, tmp_path / "bad")
+
+
+def test_a_pattern_that_matches_nothing_lists_the_sites(small_water):
+    model = model_of(water_input("tanh", small_water))
+    with pytest.raises(taafs.SpecError, match="No site matches 'fiting'. Did you mean 'fitting'"):
+        taafs.convert(model, "taafs", sites="fiting")
+    assert not taafs.activations(model)
+    assert len(taafs.convert(model, "taafs", sites="fitting").sites) == 4
+    with pytest.raises(HostError, match="converted already"):
+        taafs.convert(model, "taafs")
+
+
+@pytest.mark.slow
+def test_patched_source_needs_no_run_time_patching(tmp_path):
+    """A copy of the installed package with patches/deepmd applied: the model tests pass, and nothing is wrapped."""
+    files = [line[6:].strip() for line in PATCH.read_text().splitlines() if line.startswith("+++ b/")]
+    installed = Path(str(importlib.metadata.distribution("deepmd-kit").locate_file("deepmd")))
+    copy = tmp_path / "deepmd"
+    shutil.copytree(installed, copy, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in files:
+        target = tmp_path / name
+        if target.is_symlink():
+            source = target.resolve()
+            target.unlink()
+            shutil.copy(source, target)
+    subprocess.run(["patch", "-p1", "-i", str(PATCH)], cwd=tmp_path, check=True, capture_output=True)
+    code = """
+import deepmd.pt
+from deepmd.utils import activation_plugins, argcheck
+from deepmd.pt.model.network.mlp import MLPLayer
+from deepmd.pt.model.atomic_model.dp_atomic_model import DPAtomicModel
+from taafs_plugins.adapters import adapter
+assert activation_plugins.__file__.startswith(EXPECTED), activation_plugins.__file__
+assert activation_plugins.activation_plugins == [adapter("deepmd")]
+assert not any(hasattr(f, "__wrapped__") for f in (MLPLayer.__init__, MLPLayer.serialize, DPAtomicModel.__init__, argcheck.normalize))
+try:
+    argcheck.normalize({"model": {"fitting_net": {"activation_function": "taafs:foo"}}})
+except ValueError as error:
+    assert "Unknown basis" in str(error)
+else:
+    raise AssertionError("a bad spec passed")
+"""
+    path = {"PYTHONPATH": str(tmp_path)}
+    result = python(f"EXPECTED = {str(tmp_path)!r}\n{code}", **path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    tests = [str(Path(__file__).parent / name) for name in ("test_deepmd_model.py", "test_deepmd_zoo.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or starts or serialize", *tests]
+    result = subprocess.run(command, capture_output=True, text=True, env={**environment(), **path}, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert adapter("deepmd").host == "deepmd"
