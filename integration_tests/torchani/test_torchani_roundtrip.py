@@ -34,7 +34,7 @@ def by_ase(model, **kwargs):
     return np.concatenate([[atoms.get_potential_energy()], atoms.get_forces().ravel(), atoms.get_stress(voigt=False).ravel()])
 
 
-@pytest.fixture(scope="module", params=["taafs:bspline", "taafs:bspline,share=network,residual=scaled", "taafs:rational,share=global"])
+@pytest.fixture(scope="module", params=["taafs:bspline", "taafs:rational,share=network,residual=scaled"])
 def trained(request):
     """Spec, a model with random coefficients, its reference numbers and the stock ones."""
     stock = small_model(members=2)

@@ -30,7 +30,10 @@ from taafs_plugins.conversion import build_shared
 log = logging.getLogger(__name__)
 
 # SHA-256 over the sources of torchani.nn._core, _containers, _infer and torchani.arch: 2.9.0, and with patches/torchani applied
-TESTED_CODE = ("eeb3dd6be8f13640f3dd0db3349bfe8a3bced85522f6d0e991dc8a3e7c3ffd00",)
+TESTED_CODE = (
+    "eeb3dd6be8f13640f3dd0db3349bfe8a3bced85522f6d0e991dc8a3e7c3ffd00",
+    "44b64e806fce444ad4dd6efedc78bc9e7a9e222e508401da03a19f4e6370e8fd",
+)
 
 
 class ActivatedLinear(nn.Linear):
