@@ -21,7 +21,7 @@ KEYS = "efsm"
 
 
 @cache
-def atoms(path: str) -> list:
+def atoms_of(path: str) -> list:
     """ASE Atoms of a data file."""
     from ase.io import read
 
@@ -32,7 +32,7 @@ def atoms(path: str) -> list:
 def mptrj(count: int, largest: int = 12) -> Frames:
     """The first ``count`` MPtrj frames of at most ``largest`` atoms, different materials; no magnetic moments."""
     seen, chosen = set(), []
-    for frame in atoms(MPTRJ):
+    for frame in atoms_of(MPTRJ):
         if len(frame) <= largest and frame.info["mptrj_traj_id"] not in seen:
             seen.add(frame.info["mptrj_traj_id"])
             chosen.append(frame)

@@ -129,9 +129,9 @@ class Frames:
         return data
 
 
-def predict(model: Any, frames: Frames, batch_size: int = 8) -> list[dict[str, np.ndarray]]:
+def predict(model: Any, frames: Frames, task: str = "efsm", batch_size: int = 8) -> list[dict[str, np.ndarray]]:
     """Energy [eV/atom], forces, stress [GPa] and magmoms of each frame under CHGNet's keys ``e``, ``f``, ``s``, ``m``."""
-    predictions = model.predict_structure(list(frames.structures), batch_size=batch_size)
+    predictions = model.predict_structure(list(frames.structures), task=task, batch_size=batch_size)
     return [predictions] if len(frames) == 1 else predictions
 
 
@@ -144,16 +144,16 @@ def element_shift(model: Any, frames: Frames) -> dict[str, float]:
     elements = sorted({el.symbol for s in frames.structures for el in s.composition.elements})
     amounts = [s.composition.fractional_composition.get_el_amt_dict() for s in frames.structures]
     matrix = np.array([[a.get(el, 0.0) for el in elements] for a in amounts])
-    difference = np.array(frames.energies) - np.array([float(p["e"]) for p in predict(model, frames)])
+    difference = np.array(frames.energies) - np.array([float(p["e"]) for p in predict(model, frames, task="e")])
     return dict(zip(elements, np.linalg.lstsq(matrix, difference, rcond=None)[0].tolist(), strict=True))
 
 
 def errors(predictions: Sequence[dict[str, np.ndarray]], frames: Frames) -> dict[str, float]:
-    """Mean absolute error of each labelled quantity, over all components (as CHGNet reports it); see ``QUANTITIES`` for units."""
+    """Mean absolute error of each quantity that is labelled and predicted, over all components (as CHGNet does); see ``QUANTITIES`` for units."""
     labels = {"e": frames.energies, "f": frames.forces, "s": frames.stresses, "m": frames.magmoms}
     found = {}
     for key, values in labels.items():
-        if values is None:
+        if values is None or key not in predictions[0]:
             continue
         pairs = [(p[key], v) for p, v in zip(predictions, values, strict=True) if v is not None]
         found[key] = float(np.mean(np.concatenate([np.abs(np.asarray(p) - np.asarray(v)).reshape(-1) for p, v in pairs])))
