@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import taafs_plugins as taafs
-from taafs_plugins.experiments.torchani import NUMBERS, SYMBOLS, build, parts, read, score_of, train
+from taafs_plugins.experiments.torchani import build, parts, score_of, step_times, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "torchani_kernelforge.jsonl"
@@ -189,39 +189,13 @@ def draw(ratios: dict, path: Path) -> None:
 
 @app.command()
 def timing(steps: int = 30, molecules: int = 32) -> None:
-    """Whole training steps (AEVs, energies, forces, backward, Adam) of the ANI-1x architecture, activations taking turns."""
-    from torchani.arch import simple_ani
-
+    """Whole training steps of the ANI-1x architecture, activations taking turns; CPU time of one thread."""
     torch.set_num_threads(1)
-    frames = read("train")[:molecules]
-    atoms = max(len(f[0]) for f in frames)
-    species, x = torch.full((molecules, atoms), -1), torch.zeros(molecules, atoms, 3)
-    for i, (elements, positions, *_) in enumerate(frames):
-        species[i, : len(elements)] = torch.tensor(NUMBERS)[torch.as_tensor(elements)]
-        x[i, : len(elements)] = torch.as_tensor(positions, dtype=torch.float32)
-    cases = {}
-    for name in ("celu", "celu+taafs:bspline,share=network", "celu+taafs:bspline,share=layer", "celu+taafs:chebyshev1,share=layer"):
-        base, _, spec = name.partition("+")
-        torch.manual_seed(0)
-        model = simple_ani(SYMBOLS, "wb97x-631gd", container_ctor="like_1x", activation=base, bias=True, repulsion=False)
-        if spec:
-            taafs.convert(model, spec)
-        cases[name] = (model, torch.optim.Adam(model.parameters(), lr=1e-4), [])
-    for step in range(steps + 3):
-        for model, optimizer, seconds in cases.values():
-            start = time.perf_counter()
-            optimizer.zero_grad()
-            positions = x.clone().requires_grad_(True)
-            energies = model((species, positions)).energies
-            (slope,) = torch.autograd.grad(energies.sum(), positions, create_graph=True)
-            (energies.square().mean() + slope.square().mean()).backward()
-            optimizer.step()
-            if step >= 3:
-                seconds.append(time.perf_counter() - start)
-    stock = np.median(cases["celu"][2])
+    names = ["celu", *(f"celu+taafs:{s}" for s in ("bspline,share=network", "bspline,share=layer", "chebyshev1,share=layer"))]
+    seconds = step_times(names, steps, molecules)
     table = Table("activation", "ms per step (median)", "over stock", title=f"ANI-1x architecture, {molecules} molecules, 1 thread")
-    for name, (_, _, seconds) in cases.items():
-        table.add_row(name, f"{1e3 * np.median(seconds):.1f}", f"{np.median(seconds) / stock:.2f}")
+    for name in names:
+        table.add_row(name, f"{1e3 * np.median(seconds[name]):.1f}", f"{np.median(seconds[name]) / np.median(seconds['celu']):.3f}")
     console.print(table)
 
 

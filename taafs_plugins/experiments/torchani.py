@@ -8,6 +8,7 @@ third of its time. Energies in Hartree, lengths in Angstrom, errors in kcal/mol.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -163,3 +164,37 @@ def score_of(error: dict[str, float]) -> float:
     """Mean of the log energy and log force RMSE; a diverged run is infinitely bad."""
     values = np.array([error["energy"], error["force"]])
     return float(np.log(values).mean()) if np.isfinite(values).all() else float("inf")
+
+
+def step_times(activations: list[str], steps: int, molecules: int) -> dict[str, list[float]]:
+    """CPU seconds of whole training steps of the ANI-1x architecture, the activations taking turns after 3 steps to warm up.
+
+    A step: AEVs, energies, forces, backward through both, Adam; float32.
+    """
+    from torchani.arch import simple_ani
+
+    frames = read("train")[:molecules]
+    atoms = max(len(elements) for elements, *_ in frames)
+    species, x = torch.full((molecules, atoms), -1), torch.zeros(molecules, atoms, 3)
+    for i, (elements, positions, *_) in enumerate(frames):
+        species[i, : len(elements)] = torch.tensor(NUMBERS)[torch.as_tensor(elements)]
+        x[i, : len(elements)] = torch.as_tensor(positions, dtype=torch.float32)
+    cases, seconds = {}, {name: [] for name in activations}
+    for name in activations:
+        base, _, spec = name.partition("+")
+        model = simple_ani(SYMBOLS, "wb97x-631gd", container_ctor="like_1x", activation=base, bias=True, repulsion=False)
+        if spec:
+            convert(model, spec)
+        cases[name] = model, torch.optim.Adam(model.parameters(), lr=1e-4)
+    for step in range(steps + 3):
+        for name, (model, optimizer) in cases.items():
+            start = time.process_time()
+            optimizer.zero_grad()
+            positions = x.clone().requires_grad_(True)
+            energies = model((species, positions)).energies
+            (slope,) = torch.autograd.grad(energies.sum(), positions, create_graph=True)
+            (energies.square().mean() + slope.square().mean()).backward()
+            optimizer.step()
+            if step >= 3:
+                seconds[name].append(time.process_time() - start)
+    return seconds
