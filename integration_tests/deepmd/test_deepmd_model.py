@@ -107,8 +107,10 @@ def test_serialize_keeps_trained_coefficients(share, precision, small_water):
     again = BaseModel.deserialize(copy.deepcopy(model.serialize()))
     assert taafs.count_parameters(again) == taafs.count_parameters(model)
     values = live_values(model, small_water[0])
-    assert largest_difference(values, live_values(again, small_water[0])) < 1e-12
-    assert largest_difference(values, live_values(stock, small_water[0])) > 1e-4
+    # float32: theta_start + rate * delta is rounded once when it is written as one number
+    difference = largest_difference(values, live_values(again, small_water[0]))
+    assert difference < (1e-12 if precision == "float64" else 1e-5)
+    assert largest_difference(values, live_values(stock, small_water[0])) > 1e-3
 
 
 def test_descriptor_and_fitting_serialize_by_themselves(small_water):
