@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def _shape(basis: Basis) -> tuple[int, int, int, np.ndarray] | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[torch.Tensor, list[int], bool] | None:
     """The operator's ``matrix`` and ``kind`` for an activation, and whether its base is in it; ``None`` if it cannot be.
 

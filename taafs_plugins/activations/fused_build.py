@@ -133,13 +133,19 @@ def _build(compiler: str, sources: Path, folder: Path, target: Path) -> None:
         undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
         libraries = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{root / 'lib'}"]
         commands.append([compiler, "-shared", "-o", out, *objects, *undefined, *libraries])
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                log = folder / "build.log"
-                log.write_text(" ".join(command) + "\n" + done.stdout + done.stderr)
-                raise BuildError(f"{compiler} failed on them (its message is in {log})")
+        _run(commands[:-1], folder / "build.log")
+        _run(commands[-1:], folder / "build.log")
         os.replace(out, target)
+
+
+def _run(commands: list[list[str]], log: Path) -> None:
+    """Run commands side by side; raise with the first failure's output kept in ``log``."""
+    running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
+    outputs = [process.communicate()[0] for process in running]
+    for command, process, output in zip(commands, running, outputs, strict=True):
+        if process.returncode:
+            log.write_text(" ".join(command) + "\n" + output)
+            raise BuildError(f"{command[0]} failed on them (its message is in {log})")
 
 
 def build_operator_library() -> Path:

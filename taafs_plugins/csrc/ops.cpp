@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
+
 #include "plain.h"
 #include "sweep.h"
 
@@ -30,7 +32,7 @@ SettingsPtr settings_of(AutogradContext* ctx) {
 }
 
 Tensor theta_of(const Settings& s, const Tensor& delta) {
-    return s.theta_start.to(at::kDouble) + s.rate * delta.to(at::kDouble);
+    return at::add(s.theta_start.to(at::kDouble), delta.to(at::kDouble), s.rate).contiguous();
 }
 
 // How torch's tanh_backward rounds 1 - u^2 depends on how it was compiled: found by trying.
@@ -46,69 +48,91 @@ bool tanh_backward_fused() {
     return fused;
 }
 
-struct Inputs {
-    Tensor x, gy, gu, hz;
+// A curve that is 0 leaves the base, and that is torch's to the last bit; any other curve takes the base from the kernels.
+bool is_zero(const Tensor& theta) {
+    const double* t = theta.const_data_ptr<double>();
+    return std::all_of(t, t + theta.numel(), [](double v) { return v == 0; });
+}
+
+struct Tensors {
+    Tensor x, gy, gu, hz;            // see Data
+    Tensor out, out2, u_out;
+    bool base_given = false, out_is_sigmoid = false;
 };
 
 template <class T>
-void run_sweep(const Settings& s, Mode mode, const Tensor& delta, const Inputs& in, Tensor out, Tensor out2, bool sigmoid, Tensor* gdelta) {
-    const Tensor theta = theta_of(s, delta).contiguous();
-    const int64_t channels = theta.dim() == 2 ? theta.size(0) : 1;
-    const Sweep<T> sweep(s.curve, mode, theta.const_data_ptr<double>(), channels);
-    const auto pointer = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
+Tensor run_sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensors& t) {
+    const Sweep<T> sweep(s.curve, mode, theta.const_data_ptr<double>(), theta.dim() == 2 ? theta.size(0) : 1);
+    const auto in = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
+    const auto out = [](const Tensor& t) { return t.defined() ? t.mutable_data_ptr<T>() : nullptr; };
     Data<T> data;
-    data.x = pointer(in.x);
-    data.gy = pointer(in.gy);
-    data.gu = pointer(in.gu);
-    data.hz = pointer(in.hz);
-    data.out = out.mutable_data_ptr<T>();
-    data.out2 = out2.defined() ? out2.mutable_data_ptr<T>() : nullptr;
-    data.out_is_sigmoid = sigmoid;
+    data.x = in(t.x);
+    data.gy = in(t.gy);
+    data.gu = in(t.gu);
+    data.hz = in(t.hz);
+    data.out = out(t.out);
+    data.out2 = out(t.out2);
+    data.u_out = out(t.u_out);
+    data.base_given = t.base_given;
+    data.out_is_sigmoid = t.out_is_sigmoid;
     data.fma = s.curve.from_u && tanh_backward_fused<T>();
-    const int64_t n = in.x.numel(), chunks = (n + kChunk - 1) / kChunk, size = sweep.sums();
+    const int64_t n = t.x.numel(), chunks = (n + kChunk - 1) / kChunk, size = sweep.sums();
     std::vector<double> sums(chunks * size);
     at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * kChunk, std::min(n, (i + 1) * kChunk), sums.data() + i * size);
     });
-    if (!gdelta) return;
-    Tensor grad = at::zeros(theta.sizes(), theta.options());
+    if (!size) return {};
     std::vector<double> total(size);
     for (int64_t i = 0; i < chunks; ++i)
         for (int64_t j = 0; j < size; ++j) total[j] += sums[i * size + j];
+    Tensor grad = at::zeros(theta.sizes(), theta.options());
     sweep.fold(total.data(), grad.mutable_data_ptr<double>());
-    *gdelta = (grad * s.rate).to(delta.scalar_type());
+    return grad;
 }
 
-void sweep(const Settings& s, Mode mode, const Tensor& delta, Inputs in, Tensor out, Tensor out2 = {}, bool sigmoid = false, Tensor* gdelta = nullptr) {
-    for (Tensor* t : {&in.x, &in.gy, &in.gu, &in.hz})
-        if (t->defined()) *t = t->contiguous();
-    if (in.x.scalar_type() == at::kDouble)
-        run_sweep<double>(s, mode, delta, in, out, out2, sigmoid, gdelta);
-    else
-        run_sweep<float>(s, mode, delta, in, out, out2, sigmoid, gdelta);
+// Runs a sweep; the gradient of delta if the mode makes one. Inputs are contiguous.
+Tensor sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensor& delta, const Tensors& t) {
+    const bool wide = t.x.scalar_type() == at::kDouble;
+    const Tensor grad = wide ? run_sweep<double>(s, mode, theta, t) : run_sweep<float>(s, mode, theta, t);
+    return grad.defined() ? (grad * s.rate).to(delta.scalar_type()) : grad;
 }
 
 Tensor like(const Tensor& t) { return at::empty_like(t, at::MemoryFormat::Contiguous); }
 
-Tensor forward_values(const Settings& s, const Tensor& z, const Tensor& delta) {
-    const Tensor x = z.contiguous();
-    Tensor y = s.curve.base == Base::Silu ? at::silu(x) : like(x);
-    sweep(s, Mode::Forward, delta, {x}, y);
-    return y;
+// y, and with from_u also u.
+std::pair<Tensor, Tensor> forward_values(const Settings& s, const Tensor& z, const Tensor& delta) {
+    const Tensor theta = theta_of(s, delta);
+    Tensors t;
+    t.x = z.contiguous();
+    Tensor u;
+    const bool stock = s.curve.base != Base::None && is_zero(theta);
+    if (s.curve.from_u) {
+        if (stock)
+            t.x = u = at::tanh(t.x);
+        else
+            t.u_out = u = like(z);
+    }
+    t.base_given = stock && s.curve.base == Base::Silu;
+    t.out = t.base_given ? at::silu(t.x) : like(z);
+    sweep(s, Mode::Forward, theta, delta, t);
+    return {t.out, u};
 }
 
 // gz, and with `gdelta` the coefficients' gradient. x is z, or u with from_u. Not differentiable.
-Tensor backward_values(const Settings& s, const Tensor& z, const Tensor& gy, const Tensor& gu, const Tensor& delta, bool grad_mode, Tensor* gdelta) {
-    const Tensor x = z.contiguous(), g = gy.contiguous();
-    Tensor gz;
-    // Stock silu's backward is another expression where a second derivative may follow; both are matched to the last bit.
-    const bool silu = s.curve.base == Base::Silu;
-    if (silu)
-        gz = grad_mode ? at::sigmoid(x) : at::silu_backward(g, x);
-    else
-        gz = like(x);
-    sweep(s, gdelta ? Mode::Gradient : Mode::Backward, delta, {x, g, gu}, gz, {}, silu && grad_mode, gdelta);
-    return gz;
+Tensor backward_values(const Settings& s, const Tensor& x, const Tensor& gy, const Tensor& gu, const Tensor& delta, bool differentiable,
+                       Tensor* gdelta) {
+    const Tensor theta = theta_of(s, delta);
+    Tensors t;
+    t.x = x.contiguous();
+    t.gy = gy.contiguous();
+    if (gu.defined()) t.gu = gu.contiguous();
+    t.base_given = s.curve.base == Base::Silu && is_zero(theta);
+    // Where a second derivative may follow, torch's silu has another backward than where none can.
+    t.out_is_sigmoid = t.base_given && differentiable;
+    t.out = t.out_is_sigmoid ? at::sigmoid(t.x) : t.base_given ? at::silu_backward(t.gy, t.x) : like(t.x);
+    const Tensor grad = sweep(s, gdelta ? Mode::Gradient : Mode::Backward, theta, delta, t);
+    if (gdelta) *gdelta = grad;
+    return t.out;
 }
 
 // The gradients of (gz, gdelta) with respect to x, gy and delta from plain operators: right to any further order.
@@ -160,9 +184,11 @@ struct BackwardFunction : torch::autograd::Function<BackwardFunction> {
             variable_list g = plain_double_backward(*s, x, gy, delta, hz, hdelta);
             return {g[0], g[1], g[2], {}, {}};
         }
-        Tensor dgy = like(x), dx = like(x), gdelta;
-        sweep(*s, Mode::Double, delta, {x, gy, {}, hz}, dgy, dx, false, &gdelta);
-        return {dx, dgy, gdelta, {}, {}};
+        Tensors t;
+        t.x = x.contiguous(), t.gy = gy.contiguous(), t.hz = hz.contiguous();
+        t.out = like(x), t.out2 = like(x);
+        const Tensor gdelta = sweep(*s, Mode::Double, theta_of(*s, delta), delta, t);
+        return {t.out2, t.out, gdelta, {}, {}};
     }
 };
 
@@ -173,11 +199,11 @@ struct ForwardFunction : torch::autograd::Function<ForwardFunction> {
         ctx->saved_data["settings"] = c10::IValue::make_capsule(s);
         if (!s->curve.from_u) {
             ctx->save_for_backward({z, delta});
-            return {forward_values(*s, z, delta)};
+            return {forward_values(*s, z, delta).first};
         }
-        Tensor u = at::tanh(z);
+        const auto [y, u] = forward_values(*s, z, delta);
         ctx->save_for_backward({u, delta});
-        return {forward_values(*s, u, delta), u};
+        return {y, u};
     }
 
     static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -224,7 +250,7 @@ Tensor activation(const Tensor& z, const Tensor& delta, const Tensor& theta_star
                 "taafs::activation: one row of coefficients for each entry of the last axis is needed");
     const SettingsPtr s = make_settings(theta_start, matrix, kind, rate, scale);
     if (at::GradMode::is_enabled() && (z.requires_grad() || delta.requires_grad())) return ForwardFunction::apply(z, delta, s)[0];
-    return forward_values(*s, s->curve.from_u ? at::tanh(z) : z, delta);
+    return forward_values(*s, z, delta).first;
 }
 
 }  // namespace

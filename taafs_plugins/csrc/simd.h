@@ -95,12 +95,6 @@ inline T tanh_of(T x) {
     return x < 0 ? t : -t;
 }
 
-template <class T>
-inline T sigmoid_of(T x) {
-    const T e = exp_parts(x < 0 ? x : -x).value();
-    return (x < 0 ? e : T(1)) / (1 + e);
-}
-
 // sin and cos for |u| <= 1 by Taylor, right to the last bit there; a NaN stays a NaN.
 template <class T>
 inline void sincos_small(T u, T& s, T& c) {

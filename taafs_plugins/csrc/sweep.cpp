@@ -1,5 +1,7 @@
 #include "sweep.h"
 
+#include <cstdlib>
+#include <new>
 #include <numeric>
 #include <vector>
 
@@ -11,7 +13,7 @@ namespace {
 
 // u = squash(z / scale), and with `order` du/dz and d2u/dz2. Loops that the compiler turns into vectors.
 template <class T>
-void squash_block(Squash kind, T inverse, const T* z, int n, int order, T* u, T* s1, T* s2) {
+void squash_block(Squash kind, T inverse, const T* __restrict z, int n, int order, T* __restrict u, T* __restrict s1, T* __restrict s2) {
     switch (kind) {
         case Squash::Tanh:
             for (int j = 0; j < n; ++j) u[j] = tanh_of(z[j] * inverse);
@@ -56,16 +58,51 @@ void squash_block(Squash kind, T inverse, const T* z, int n, int order, T* u, T*
     }
 }
 
-// First and second derivative of silu.
-template <class T>
-void silu_block(const T* z, int n, T* f1, T* f2) {
+// Forward: f1 = silu(z); else f1 and f2 its first two derivatives. with_u: also u = tanh(z) and its derivatives, of the same
+// exponential.
+template <bool forward, bool with_u, class T>
+void silu_block(const T* __restrict z, int n, T* __restrict f1, T* __restrict f2, T* __restrict u, T* __restrict s1, T* __restrict s2) {
     for (int j = 0; j < n; ++j) {
-        const T s = sigmoid_of(z[j]), slope = s * (1 - s);
-        const T x = slope == 0 ? T(0) : z[j];  // far out z * slope is 0, also where z * z overflows
-        f1[j] = s + x * slope + (z[j] - z[j]);
-        f2[j] = slope * (2 + x * (1 - 2 * s));
+        const T m = exp_parts(z[j] < 0 ? z[j] : -z[j]).minus_one();  // e^-|z| - 1
+        const T e = 1 + m, e2 = 1 + e * e, both = 1 / ((1 + e) * e2);
+        const T s = (z[j] < 0 ? e : T(1)) * (e2 * both);
+        if constexpr (forward) {
+            f1[j] = z[j] * s;
+        } else {
+            const T slope = s * (1 - s);
+            const T x = slope == 0 ? T(0) : z[j];  // far out z * slope is 0, also where it would overflow
+            f1[j] = s + x * slope;
+            f2[j] = slope * (2 + x * (1 - 2 * s));
+        }
+        if constexpr (with_u) {
+            const T t = -m * (1 + e) * ((1 + e) * both), signed_t = z[j] < 0 ? -t : t;
+            u[j] = signed_t;
+            s1[j] = 1 - t * t;
+            s2[j] = -2 * signed_t * (1 - t * t);
+        }
     }
 }
+
+// Memory that starts at the beginning of a cache line.
+template <class T>
+struct Aligned {
+    T* data = nullptr;
+    size_t size = 0;
+    Aligned() = default;
+    explicit Aligned(size_t n) : size(n) {
+        const size_t bytes = (n * sizeof(T) + 63) / 64 * 64;
+        data = bytes ? static_cast<T*>(std::aligned_alloc(64, bytes)) : nullptr;
+        if (bytes && !data) throw std::bad_alloc();
+        std::fill(data, data + n, T(0));
+    }
+    Aligned(const Aligned&) = delete;
+    Aligned& operator=(Aligned&& other) noexcept {
+        std::swap(data, other.data);
+        std::swap(size, other.size);
+        return *this;
+    }
+    ~Aligned() { std::free(data); }
+};
 
 }  // namespace
 
@@ -77,7 +114,7 @@ struct Sweep<T>::Plan {
     int period;
     int64_t stride;
     int raw = 0;
-    std::vector<T> numbers;
+    Aligned<T> numbers;
     int64_t offset[2] = {0, 0};
     int counts[2] = {0, 0};
 
@@ -85,19 +122,20 @@ struct Sweep<T>::Plan {
         constexpr int n = Lanes<T>::n;
         period = int(width / std::gcd(width, int64_t(n)));
         stride = int64_t(period + kGroup - 1) * n;
-        for (int o = 0; o < orders(mode); ++o) {
-            for (int64_t ch = 0; ch < width; ++ch) {
-                const std::vector<double> rows = kernel_rows(c, theta + ch * c.numbers, first_order(mode) + o);
-                if (ch == 0) {
-                    offset[o] = int64_t(numbers.size());
-                    counts[o] = int(rows.size());
-                    numbers.resize(numbers.size() + rows.size() * stride);
-                }
-                for (size_t r = 0; r < rows.size(); ++r)
-                    for (int64_t l = ch; l < stride; l += width) numbers[offset[o] + int64_t(r) * stride + l] = T(rows[r]);
-            }
-        }
         if (with_sums(mode)) raw = raw_rows(c, sum_order(mode));
+        std::vector<std::vector<double>> rows;
+        for (int o = 0; o < orders(mode); ++o) {
+            for (int64_t ch = 0; ch < width; ++ch) rows.push_back(kernel_rows(c, theta + ch * c.numbers, first_order(mode) + o));
+            counts[o] = int(rows.back().size());
+            offset[o] = o ? counts[0] * stride : 0;
+        }
+        numbers = Aligned<T>((counts[0] + counts[1]) * stride);
+        for (int o = 0; o < orders(mode); ++o)
+            for (int r = 0; r < counts[o]; ++r) {
+                T* row = numbers.data + offset[o] + r * stride;
+                for (int64_t ch = 0; ch < width; ++ch) row[ch] = T(rows[o * width + ch][r]);
+                for (int64_t l = width; l < stride; ++l) row[l] = row[l - width];
+            }
     }
 
     template <Mode M>
@@ -111,7 +149,7 @@ template <class T>
 template <Mode M>
 void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b) const {
     constexpr int n = Lanes<T>::n;
-    alignas(64) T buffers[10][kBlock];
+    alignas(64) T buffers[12][kBlock];
     const int whole = (count + kGroup * n - 1) / (kGroup * n) * (kGroup * n);
     // The last block is copied to where it can be padded with zeros.
     auto input = [&](const T* data, T* buffer) -> const T* {
@@ -126,16 +164,27 @@ void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b)
     const T* gu = input(d.gu, buffers[2]);
     const T* hz = input(d.hz, buffers[3]);
     T *u = buffers[4], *s1 = buffers[5], *s2 = buffers[6], *h = buffers[7], *f1 = buffers[8], *f2 = buffers[9];
+    T *b1 = buffers[10], *b2 = buffers[11];  // the base (Forward) or its first two derivatives
 
     b.vectors = whole / n;
     b.out[0] = f1;
     b.out[1] = f2;
-    if (curve.from_u) {
-        b.u = x;
-        if constexpr (M != Mode::Forward) one_minus_square(x, s1, whole, d.fma);
-    } else {
-        squash_block(curve.squash, T(1 / curve.scale), x, whole, first_order(M), u, s1, s2);
+    const bool silu = curve.base == Base::Silu && !d.base_given;  // else the base's part is in out already, or there is none
+    const bool one_exp = silu && curve.squash == Squash::Tanh && curve.scale == 1.0;
+    if (!curve.from_u) {
+        if (silu) {
+            constexpr bool forward = M == Mode::Forward;
+            one_exp ? silu_block<forward, true>(x, whole, b1, b2, u, s1, s2) : silu_block<forward, false>(x, whole, b1, b2, u, s1, s2);
+        }
+        if (!one_exp) squash_block(curve.squash, T(1 / curve.scale), x, whole, first_order(M), u, s1, s2);
         b.u = u;
+    } else if (M == Mode::Forward && d.u_out) {
+        for (int j = 0; j < whole; ++j) u[j] = tanh_of(x[j]);
+        std::copy(u, u + count, d.u_out + at);
+        b.u = u;
+    } else {
+        if constexpr (M != Mode::Forward) one_minus_square(x, s1, whole, d.fma);
+        b.u = x;
     }
     b.h = gy;
     if constexpr (M == Mode::Double) {
@@ -148,8 +197,10 @@ void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b)
     const bool tanh_base = curve.base == Base::Tanh;
     if constexpr (M == Mode::Forward) {
         if (tanh_base)
-            for (int j = 0; j < count; ++j) out[j] = x[j] + f1[j];
-        else if (curve.base == Base::Silu)
+            for (int j = 0; j < count; ++j) out[j] = b.u[j] + f1[j];
+        else if (silu)
+            for (int j = 0; j < count; ++j) out[j] = b1[j] + f1[j];
+        else if (d.base_given)
             for (int j = 0; j < count; ++j) out[j] += f1[j];
         else
             std::copy(f1, f1 + count, out);
@@ -159,7 +210,9 @@ void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b)
                 const T t = gy[j] * s1[j];
                 out[j] = t + t * f1[j];
             }
-        else if (curve.base == Base::Silu) {
+        else if (silu)
+            for (int j = 0; j < count; ++j) out[j] = gy[j] * (b1[j] + s1[j] * f1[j]);
+        else if (d.base_given) {
             if (d.out_is_sigmoid) silu_backward_in_place(gy, x, out, count);
             for (int j = 0; j < count; ++j) out[j] += gy[j] * s1[j] * f1[j];
         } else
@@ -176,17 +229,10 @@ void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b)
                 out2[j] = hz[j] * gy[j] * (s1[j] * f2[j] - 2 * x[j] * slope);
             }
         } else {
-            for (int j = 0; j < whole; ++j) {
-                f2[j] = s1[j] * s1[j] * f2[j] + s2[j] * f1[j];
-                f1[j] = s1[j] * f1[j];
-            }
-            if (curve.base == Base::Silu) {
-                silu_block(x, whole, s1, s2);
-                for (int j = 0; j < whole; ++j) f1[j] += s1[j], f2[j] += s2[j];
-            }
+            if (!silu) std::fill(b1, b1 + count, T(0)), b2 = b1;
             for (int j = 0; j < count; ++j) {
-                out[j] = hz[j] * f1[j];
-                out2[j] = hz[j] * gy[j] * f2[j];
+                out[j] = hz[j] * (b1[j] + s1[j] * f1[j]);
+                out2[j] = hz[j] * gy[j] * (b2[j] + s1[j] * s1[j] * f2[j] + s2[j] * f1[j]);
             }
         }
     }
@@ -196,13 +242,13 @@ template <class T>
 template <Mode M>
 void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums) const {
     constexpr int n = Lanes<T>::n;
-    std::vector<T> lanes(raw * stride);
+    Aligned<T> lanes(raw * stride);
     Block<T> b;
     b.period = period;
     b.uniform = channels == 1;
     b.bounded = curve.squash != Squash::Linear;
-    for (int o = 0; o < orders(M); ++o) b.rows[o] = {const_cast<T*>(numbers.data()) + offset[o], counts[o], stride};
-    b.sums = {lanes.data(), raw, stride};
+    for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o], stride};
+    b.sums = {lanes.data, raw, stride};
     for (int64_t at = begin; at < end; at += kBlock) {
         b.p = int(at / n % period);
         block<M>(d, at, int(std::min<int64_t>(kBlock, end - at)), b);
@@ -210,7 +256,8 @@ void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double*
     if constexpr (with_sums(M)) {
         std::fill(sums, sums + raw * channels, 0.0);
         for (int r = 0; r < raw; ++r)
-            for (int64_t l = 0; l < stride; ++l) sums[r * channels + l % channels] += lanes[r * stride + l];
+            for (int64_t l = 0; l < stride; l += channels)
+                for (int64_t ch = 0; ch < std::min(channels, stride - l); ++ch) sums[r * channels + ch] += lanes.data[r * stride + l + ch];
     }
 }
 

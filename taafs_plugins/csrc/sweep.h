@@ -17,9 +17,11 @@ struct Data {
     const T* gy = nullptr;  // Backward, Gradient, Double
     const T* gu = nullptr;  // Backward, Gradient with from_u: gradient that came back for u, or null
     const T* hz = nullptr;  // Double
-    T* out = nullptr;       // y, gz or dgy; for Base::Silu in Forward, Backward and Gradient it comes with the base's part in it,
+    T* out = nullptr;       // y, gz or dgy
     T* out2 = nullptr;      // Double: dz, or du with from_u
-    bool out_is_sigmoid = false;  // ... or with sigmoid(z), from which the base's part of gz is made
+    T* u_out = nullptr;     // Forward with from_u: x is z after all, and u is written here
+    bool base_given = false;      // out comes with the base's part in it, as torch computes it, and the curve's is added ...
+    bool out_is_sigmoid = false;  // ... or with sigmoid(z), of which the base's part of gz is made as torch makes it
     bool fma = false;             // how torch's tanh_backward rounds 1 - u^2 on this machine
 };
 
