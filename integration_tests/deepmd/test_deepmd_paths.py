@@ -95,6 +95,19 @@ def test_ase_calculator_from_checkpoint_and_frozen_file(randomised, small_water)
     assert abs(energies[0] - energies[1]) < 1e-10
 
 
+def test_converting_to_the_neutral_format_and_back_keeps_the_coefficients(randomised, small_water, tmp_path):
+    dp("convert-backend", randomised / "frozen.pth", tmp_path / "model.dp", cwd=tmp_path)
+    dp("convert-backend", tmp_path / "model.dp", tmp_path / "again.pth", cwd=tmp_path)
+    ours, again = (python_values(path, small_water[0]) for path in (randomised / "frozen.pth", tmp_path / "again.pth"))
+    assert largest_difference(ours, again) < 1e-10
+
+
+def test_compress_refuses_in_one_sentence(randomised, tmp_path):
+    result = dp("compress", "-i", randomised / "frozen.pth", "-o", "small.pth", cwd=tmp_path, check=False)
+    assert result.returncode == 1 and "does not know trained activations" in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "small.pth").exists()
+
+
 def test_dp_test_runs_on_checkpoint_and_frozen_file(randomised, small_water):
     for file in ("random.pt", "frozen.pth"):
         assert "Force  RMSE" in (out := dp("test", "-m", file, "-s", small_water[0], "-n", "2", cwd=randomised)).stdout + out.stderr

@@ -154,6 +154,7 @@ class DeepmdAdapter(Adapter):
         self._patch_activation_fn(code["ActivationFn"])
         self._patch_layer(code["MLPLayer"])
         self._patch_blocks()
+        self._patch_compression()
         self._patch_model()
 
     def unregister(self) -> None:
@@ -235,6 +236,20 @@ class DeepmdAdapter(Adapter):
             stock = cls.serialize
             cls.serialize = _serialize_with_coefficients(stock, where)
             self._undo.append(lambda cls=cls, stock=stock: setattr(cls, "serialize", stock))
+
+    def _patch_compression(self) -> None:
+        """``dp compress`` tabulates by the activation's name: refuse a spec in one sentence."""
+        cls = importlib.import_module("deepmd.pt.utils.tabulate").DPTabulate
+        stock = cls.__init__
+
+        @functools.wraps(stock)
+        def init(table, *args, **kwargs) -> None:
+            if any(isinstance(value, TAAFS) for value in (*args, *kwargs.values())):
+                raise deepmd_input.InputError("dp compress does not know trained activations; use the frozen model as it is.")
+            stock(table, *args, **kwargs)
+
+        cls.__init__ = init
+        self._undo.append(lambda: setattr(cls, "__init__", stock))
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
