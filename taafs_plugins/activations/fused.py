@@ -74,7 +74,7 @@ def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[to
     else:
         inside = _SILU if base == "silu" else _NONE
     tensor = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
-    return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside != _NONE
+    return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside not in (_NONE, _FROM_U)
 
 
 def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
@@ -87,7 +87,8 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
     """
     if not z.is_cpu or z.dtype not in _DTYPES or type(z) not in (torch.Tensor, torch.nn.Parameter):
         return None
-    base = module.base_name if module.with_base and not module.scaled else "none"
+    # torch's own base may differ in the last bit on a strided input, and the kernels make it contiguous.
+    base = module.base_name if module.with_base and not module.scaled and z.is_contiguous() else "none"
     described = describe(curve.basis, curve.squash, base, curve.squash == "tanh" and curve.scale == 1.0)
     if described is None:
         return None
