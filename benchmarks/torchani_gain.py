@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +58,14 @@ def load(size: str, epochs: int) -> list[dict]:
     return [row for row in map(json.loads, lines) if (row["size"], row["epochs"]) == (size, epochs)]
 
 
+def provenance() -> dict:
+    """Command, date, machine and versions, stored with every result."""
+    return {
+        "command": f"python benchmarks/torchani_gain.py {' '.join(sys.argv[1:])}", "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, 1 thread", "versions": {name: version(name) for name in ("torch", "torchani", "taafs-plugins")},
+    }  # fmt: skip
+
+
 def run_all(grid: list[tuple[str, float, int]], size: str, epochs: int) -> None:
     """Run what is missing of a grid of (activation, learning rate, seed), and store each run when it is done."""
     done = {(r["activation"], r["learning_rate"], r["seed"]) for r in load(size, epochs)}
@@ -78,10 +87,7 @@ def run_all(grid: list[tuple[str, float, int]], size: str, epochs: int) -> None:
             row = {
                 "activation": activation, "side": side(activation), "learning_rate": learning_rate, "seed": seed, "size": size,
                 "dims": SIZES[size], "epochs": epochs, "parameters": taafs.conversion.count_parameters(networks),
-                "seconds": round(time.perf_counter() - start, 1), **result,
-                "command": "python benchmarks/torchani_gain.py", "date": datetime.date.today().isoformat(),
-                "machine": f"{platform.machine()}, 1 thread",
-                "versions": {name: version(name) for name in ("torch", "torchani", "taafs-plugins")},
+                "seconds": round(time.perf_counter() - start, 1), **result, **provenance(),
             }  # fmt: skip
             RESULTS.parent.mkdir(exist_ok=True)
             with RESULTS.open("a") as file:
@@ -193,10 +199,15 @@ def timing(steps: int = 30, molecules: int = 32) -> None:
     torch.set_num_threads(1)
     names = ["celu", *(f"celu+taafs:{s}" for s in ("bspline,share=network", "bspline,share=layer", "chebyshev1,share=layer"))]
     seconds = step_times(names, steps, molecules)
-    table = Table("activation", "ms per step (median)", "over stock", title=f"ANI-1x architecture, {molecules} molecules, 1 thread")
+    title = f"ANI-1x architecture, {molecules} molecules, 1 thread"
+    table, rows = Table("activation", "ms per step (median)", "over stock", title=title), {}
     for name in names:
-        table.add_row(name, f"{1e3 * np.median(seconds[name]):.1f}", f"{np.median(seconds[name]) / np.median(seconds['celu']):.3f}")
+        milliseconds, ratio = 1e3 * np.median(seconds[name]), np.median(np.divide(seconds[name], seconds["celu"]))
+        table.add_row(name, f"{milliseconds:.1f}", f"{ratio:.3f}")
+        rows[name] = {"milliseconds": round(float(milliseconds), 2), "over_stock": round(float(ratio), 3)}
     console.print(table)
+    text = json.dumps({"steps": steps, "molecules": molecules, "cases": rows, **provenance()}, indent=1)
+    RESULTS.with_name(f"torchani_timing_{molecules}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ os.environ.setdefault("TORCHANI_NO_WARN_EXTENSIONS", "1")
 
 import pytest  # noqa: E402
 
-from taafs_plugins.adapters import adapter  # noqa: E402
+import taafs_plugins as taafs  # noqa: E402
 
 
 @pytest.fixture
 def enabled():
     """Specs in TorchANI's own builders, undone after the test."""
-    adapter("torchani").register()
+    taafs.enable("torchani")
     yield
-    adapter("torchani").unregister()
+    taafs.disable("torchani")

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,6 +222,15 @@ def test_paths_that_cannot_follow_refuse(trained):
         Ensemble([small_model(seed=1).neural_networks, copy.deepcopy(model.neural_networks[0])]).to_infer_model()
     with pytest.raises(ValueError, match="not available"):  # TorchANI's own refusal without its CUDA extension
         copy.deepcopy(model).set_strategy("cuaev")
+
+
+def test_no_openmm_path_to_follow():
+    """TorchANI 2.9 has no OpenMM code, and NNPOps, which assumes CELU, needs a name that TorchANI 2 no longer has."""
+    import torchani
+
+    folder = Path(torchani.__file__).parent
+    assert not any("openmm" in path.read_text().lower() for path in folder.rglob("*.py"))
+    assert not hasattr(torchani.nn, "SpeciesEnergies")
 
 
 def test_stock_infer_model_is_untouched(trained):

@@ -164,15 +164,15 @@ def test_short_accuracy_check(share, sets):
 @pytest.mark.slow
 @pytest.mark.parametrize("share", ["network", "layer"])
 def test_a_training_step_costs_at_most_a_tenth_more(share):
-    """ANI-1x architecture, 32 molecules, whole steps on one thread, stock and TAAFS taking turns."""
+    """ANI-1x architecture, 32 molecules, whole steps on one thread, stock and TAAFS taking turns; the least disturbed step of each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         spec = f"celu+taafs:bspline,share={share}"
-        seconds = gain.step_times(["celu", spec], steps=25, molecules=32)
+        seconds = gain.step_times(["celu", spec], steps=40, molecules=32)
     finally:
         torch.set_num_threads(threads)
-    assert np.median(seconds[spec]) <= 1.1 * np.median(seconds["celu"])
+    assert min(seconds[spec]) <= 1.1 * min(seconds["celu"])
 
 
 def test_energies_of_one_molecule_change_with_each_curve():
