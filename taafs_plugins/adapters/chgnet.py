@@ -89,9 +89,20 @@ class CHGNetAdapter(Adapter):
         CHGNet.__init__ = self._wrapper.__wrapped__
         self._wrapper = None
 
-    def takes(self, non_linearity: Any) -> bool:
-        """Whether CHGNet itself does not know this activation; ``stock_name`` then reads it as a spec or says what is wrong."""
-        return isinstance(non_linearity, str) and non_linearity.lower() not in STOCK
+    def takes(self, arguments: dict[str, Any]) -> bool:
+        """Whether CHGNet itself does not know these arguments' activation; ``stock_name`` then reads it or says what is wrong.
+
+        Raises
+        ------
+        SpecError
+            ``taafs_sites`` without a spec, which CHGNet would ignore.
+        """
+        name = arguments.get("non_linearity", "silu")
+        if isinstance(name, str) and name.lower() not in STOCK:
+            return True
+        if "taafs_sites" in arguments:
+            raise SpecError("taafs_sites= needs a spec in non_linearity=, for example 'taafs:chebyshev1'.")
+        return False
 
     def stock_name(self, arguments: dict[str, Any]) -> str:
         """The stock activation to build the network with: the spec's ``base``, or CHGNet's default ``silu``.
@@ -190,9 +201,7 @@ def _with_specs(adapter: CHGNetAdapter, stock_init):
 
     @functools.wraps(stock_init)
     def __init__(self, *args, **kwargs) -> None:
-        if not adapter.takes(kwargs.get("non_linearity")):
-            if "taafs_sites" in kwargs:
-                raise SpecError("taafs_sites= needs a spec in non_linearity=, for example 'taafs:chebyshev1'.")
+        if not adapter.takes(kwargs):
             stock_init(self, *args, **kwargs)
             return
         stock_init(self, *args, **{**kwargs, "non_linearity": adapter.stock_name(kwargs)})

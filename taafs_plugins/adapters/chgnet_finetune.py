@@ -123,7 +123,8 @@ class Frames:
                 graph_converter=model.graph_converter, shuffle=False,
             )  # fmt: skip
         for i in range(len(data)):
-            data[i]
+            with contextlib.suppress(RecursionError):  # when every replacement fails too
+                data[i]
             if data.failed_idx:
                 raise ValueError(f"CHGNet cannot build the graph of structure {i} ({self.structures[i].formula}); leave it out.")
         return data
@@ -149,7 +150,7 @@ def element_shift(model: Any, frames: Frames) -> dict[str, float]:
 
 
 def errors(predictions: Sequence[dict[str, np.ndarray]], frames: Frames) -> dict[str, float]:
-    """Mean absolute error of each quantity that is labelled and predicted, over all components (as CHGNet does); see ``QUANTITIES`` for units."""
+    """Mean absolute error of each quantity that is labelled and predicted, over all components; units in ``QUANTITIES``."""
     labels = {"e": frames.energies, "f": frames.forces, "s": frames.stresses, "m": frames.magmoms}
     found = {}
     for key, values in labels.items():
