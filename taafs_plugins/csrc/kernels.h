@@ -3,7 +3,7 @@
 //
 // Numbers come as rows of vectors, one vector for each position p of a period: with share=layer the period is one vector with
 // the same number in every lane; with share=neuron it is the shortest run of whole vectors that holds whole rows of the layer.
-// A group is four vectors in a row; rows are three vectors longer than the period so that a group need not wrap.
+// A group is four vectors in a row; there are three positions more than the period has so that a group need not wrap.
 //
 // Template arguments A and B are the curve's a and b where they are known at compile time (the default sizes), else 0; `one` says
 // that all elements have the same numbers. With both, numbers and sums stay in registers.
@@ -16,15 +16,17 @@
 namespace taafs {
 
 constexpr int kGroup = 4;
-constexpr int kBlock = 512;  // elements; divides kChunk, and is a whole number of groups for every vector width
+constexpr int kBlockBytes = 2048;
+template <class T>
+constexpr int kBlock = kBlockBytes / sizeof(T);  // elements; divides kChunk, and is a whole number of groups
 constexpr int kSelect = 12;  // up to so many intervals, choosing by comparison beats reading lane by lane
 
+// `count` rows of vectors, position by position.
 template <class T>
 struct Rows {
     T* data = nullptr;
     int count = 0;
-    int64_t stride = 0;  // elements from one row to the next
-    T* at(int row, int p) const { return data + row * stride + int64_t(p) * Lanes<T>::n; }
+    T* at(int row, int p) const { return data + (int64_t(p) * count + row) * Lanes<T>::n; }
 };
 
 template <class T>
@@ -49,36 +51,38 @@ constexpr bool with_sums(Mode mode) { return mode == Mode::Gradient || mode == M
 // A block's numbers and sums: in registers where their count N is known, else where they are.
 template <class T, Mode mode, int N>
 struct Store {
-    const Block<T>& b;
-    Vec<T> numbers[2][N ? N : 1], sums[N ? N : 1];
+    Rows<T> rows[2], sums;  // copies, which no store through a pointer can change
+    Vec<T> known[2][N ? N : 1], collected[N ? N : 1];
 
-    explicit Store(const Block<T>& block) : b(block) {
+    // The counts are the block's own; given again so that the compiler knows them where the kernel does.
+    Store(const Block<T>& b, int count0, int count1, int raw) : rows{b.rows[0], b.rows[1]}, sums(b.sums) {
+        rows[0].count = count0, rows[1].count = count1, sums.count = raw;
         if constexpr (N > 0) {
             for (int o = 0; o < orders(mode); ++o)
-                for (int m = 0; m < N; ++m) numbers[o][m] = m < b.rows[o].count ? load<T>(b.rows[o].at(m, 0)) : Vec<T>{};
-            for (int m = 0; m < N; ++m) sums[m] = Vec<T>{};
+                for (int m = 0; m < N; ++m) known[o][m] = m < rows[o].count ? load<T>(rows[o].at(m, 0)) : Vec<T>{};
+            for (int m = 0; m < N; ++m) collected[m] = Vec<T>{};
         }
     }
     ~Store() {
         if constexpr (N > 0 && with_sums(mode))
-            for (int m = 0; m < N && m < b.sums.count; ++m) store<T>(b.sums.at(m, 0), load<T>(b.sums.at(m, 0)) + sums[m]);
+            for (int m = 0; m < N && m < sums.count; ++m) store<T>(sums.at(m, 0), load<T>(sums.at(m, 0)) + collected[m]);
     }
     Vec<T> number(int o, int m, int p) const {
-        if constexpr (N > 0) return numbers[o][m];
-        return load<T>(b.rows[o].at(m, p));
+        if constexpr (N > 0) return known[o][m];
+        return load<T>(rows[o].at(m, p));
     }
     void add(int m, int p, Vec<T> v) {
         if constexpr (N > 0)
-            sums[m] += v;
+            collected[m] += v;
         else
-            store<T>(b.sums.at(m, p), load<T>(b.sums.at(m, p)) + v);
+            store<T>(sums.at(m, p), load<T>(sums.at(m, p)) + v);
     }
     void add_where(IntVec<T> mask, int m, int p, Vec<T> v) {
         if constexpr (N > 0) {
-            sums[m] = mask ? sums[m] + v : sums[m];
+            collected[m] = mask ? collected[m] + v : collected[m];
         } else {
-            const Vec<T> sum = load<T>(b.sums.at(m, p));
-            store<T>(b.sums.at(m, p), mask ? sum + v : sum);
+            const Vec<T> sum = load<T>(sums.at(m, p));
+            store<T>(sums.at(m, p), mask ? sum + v : sum);
         }
     }
 };
@@ -92,16 +96,17 @@ inline void each_vector(const Block<T>& b, Body body) {
 }
 
 template <class T, Mode mode, bool one, int A, int B>
-void polynomial(const Curve& c, const Block<T>& b) {
+void polynomial(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
-    Store<T, mode, one ? B : 0> s(b);
     const int powers = B ? B : c.b;
+    const auto terms = [&](int order) { return std::max(powers - order, 1); };
+    Store<T, mode, one ? B : 0> s(b, terms(first_order(mode)), terms(first_order(mode) + 1), terms(sum_order(mode)));
     int p = b.p;
     for (int g = 0; g < b.vectors; g += kGroup, p = b.next(p)) {
         Vec<T> u[kGroup];  // four chains of dependent multiply-adds at a time
         for (int i = 0; i < kGroup; ++i) u[i] = load<T>(b.u + (g + i) * n);
         for (int o = 0; o < orders(mode); ++o) {
-            const int top = std::max(powers - first_order(mode) - o, 1) - 1;
+            const int top = terms(first_order(mode) + o) - 1;
             Vec<T> y[kGroup];
             for (int i = 0; i < kGroup; ++i) y[i] = s.number(o, top, p + i);
             for (int m = top - 1; m >= 0; --m)
@@ -109,7 +114,7 @@ void polynomial(const Curve& c, const Block<T>& b) {
             for (int i = 0; i < kGroup; ++i) store<T>(b.out[o] + (g + i) * n, y[i]);
         }
         if constexpr (with_sums(mode)) {
-            const int count = std::max(powers - sum_order(mode), 1);
+            const int count = terms(sum_order(mode));
             Vec<T> q[kGroup];
             for (int i = 0; i < kGroup; ++i) q[i] = load<T>(b.h + (g + i) * n);
             for (int m = 0; m < count; ++m)
@@ -133,7 +138,7 @@ inline Vec<T> shuffle(Vec<T> table, IntVec<T> index) {
 }
 
 template <class T, Mode mode, bool one, int A, int B>
-void piecewise(const Curve& c, const Block<T>& b) {
+void piecewise(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
     using Int = typename Lanes<T>::Int;
     const int pieces = A ? A : c.a, powers = B ? B : c.b;
@@ -142,7 +147,8 @@ void piecewise(const Curve& c, const Block<T>& b) {
     if (in_register)
         for (int o = 0; o < orders(mode); ++o)
             for (int r = 0; r < b.rows[o].count; ++r) tables[o][r / pieces * n + r % pieces] = *b.rows[o].at(r, 0);
-    Store<T, mode, one && with_sums(mode) ? A * B : 0> s(b);
+    const auto terms = [&](int order) { return std::max(powers - order, 1); };
+    Store<T, mode, one && with_sums(mode) ? A * B : 0> s(b, pieces * terms(first_order(mode)), pieces * terms(first_order(mode) + 1), pieces * terms(sum_order(mode)));
     each_vector(b, [&](int v, int p) {
         const Vec<T> u = load<T>(b.u + v * n);
         const Vec<T> x = (u + T(1)) * T(0.5 * pieces);
@@ -151,7 +157,7 @@ void piecewise(const Curve& c, const Block<T>& b) {
         const IntVec<T> index = __builtin_convertvector(inside, IntVec<T>);
         const Vec<T> t = x - __builtin_convertvector(index, Vec<T>);
         for (int o = 0; o < orders(mode); ++o) {
-            const Rows<T>& rows = b.rows[o];
+            const Rows<T>& rows = s.rows[o];
             auto number = [&](int m) {
                 if (in_register) return shuffle<T>(load<T>(tables[o] + m * n), index);
                 Vec<T> chosen;
@@ -163,7 +169,7 @@ void piecewise(const Curve& c, const Block<T>& b) {
                 }
                 return chosen;
             };
-            const int top = std::max(powers - first_order(mode) - o, 1) - 1;
+            const int top = terms(first_order(mode) + o) - 1;
             Vec<T> y = number(top);
             if (top == 0) y += u - u;  // constant pieces: a NaN must still come out as one
             for (int m = top - 1; m >= 0; --m) y = y * t + number(m);
@@ -171,12 +177,11 @@ void piecewise(const Curve& c, const Block<T>& b) {
         }
         if constexpr (with_sums(mode)) {
             Vec<T> q = load<T>(b.h + v * n);
-            const int count = std::max(powers - sum_order(mode), 1);
-            for (int m = 0; m < count; ++m) {
+            for (int m = 0; m < terms(sum_order(mode)); ++m) {
                 if (pieces <= kSelect)
                     for (int i = 0; i < pieces; ++i) s.add_where(index == Int(i), m * pieces + i, p, q);
                 else
-                    for (int l = 0; l < n; ++l) b.sums.at(m * pieces + int(index[l]), p)[l] += q[l];
+                    for (int l = 0; l < n; ++l) s.sums.at(m * pieces + int(index[l]), p)[l] += q[l];
                 q *= t;
             }
         }
@@ -184,11 +189,12 @@ void piecewise(const Curve& c, const Block<T>& b) {
 }
 
 template <class T, Mode mode, bool one, int A, int B>
-void fourier(const Curve& c, const Block<T>& b) {
+void fourier(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
     const int waves = A ? A : c.a;
-    Store<T, mode, one && A ? 2 * A + 1 : 0> s(b);
-    alignas(64) T sines[kBlock], cosines[kBlock];
+    const int count = 2 * waves + 1;
+    Store<T, mode, one && A ? 2 * A + 1 : 0> s(b, count, count, count);
+    alignas(64) T sines[kBlock<T>], cosines[kBlock<T>];
     if (b.bounded)
         for (int j = 0; j < b.vectors * n; ++j) sincos_small(b.u[j], sines[j], cosines[j]);
     else
@@ -218,15 +224,15 @@ void fourier(const Curve& c, const Block<T>& b) {
 // exp(-t^2), or (1 - t^2) exp(-t^2/2), with t_k = t_0 - k. E_{k+1} = E_k R_k and R_{k+1} = R_k e^{-2a}, a = 1 or 1/2, save all but
 // two exponentials while nothing can underflow on the way; else each has its own.
 template <class T, Mode mode, bool one, bool hat, int A>
-void bells(const Curve& c, const Block<T>& b) {
+void bells(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
     const int grid = A ? A : c.a;
-    Store<T, mode, one ? A : 0> s(b);
+    Store<T, mode, one ? A : 0> s(b, grid, grid, grid);
     const T a = hat ? T(0.5) : T(1), inverse = T(0.5 * (grid - 1));
     const T reach = sizeof(T) == 8 ? 650 : 80;
     const bool recur = A || (b.bounded && a * (grid - 1) * (grid - 1) < reach);
     const T step = std::exp(-2 * a);
-    alignas(64) T first[kBlock], ratio[kBlock];
+    alignas(64) T first[kBlock<T>], ratio[kBlock<T>];
     if (recur)
         for (int j = 0; j < b.vectors * n; ++j) {
             const T t = (b.u[j] + 1) * inverse;
@@ -259,17 +265,18 @@ void bells(const Curve& c, const Block<T>& b) {
 }
 
 template <class T, Mode mode, bool one, int A, int B>
-void gaussian(const Curve& c, const Block<T>& b) {
+void gaussian(const Curve& c, const Block<T> b) {
     return c.b ? bells<T, mode, one, true, A>(c, b) : bells<T, mode, one, false, A>(c, b);
 }
 
 // f = P / D, D = 1 + Q^2; with r = -2PQ / D^2 (= df/dQ): f' = P'/D + rQ', f'' = P''/D - P'D'/D^2 + r'Q' + rQ''.
 template <class T, Mode mode, bool one, int A, int B>
-void rational(const Curve& c, const Block<T>& b) {
+void rational(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
     const int tops = (A ? A : c.a) + 1, lows = B ? B : c.b;
     constexpr int known = one && A ? (A + 1 + B) * (mode == Mode::Double ? 2 : 1) : 0;
-    Store<T, mode, known> s(b);
+    const int count = tops + lows;
+    Store<T, mode, known> s(b, count, count, mode == Mode::Double ? 2 * count : count);
     each_vector(b, [&](int v, int p) {
         const Vec<T> u = load<T>(b.u + v * n);
         Vec<T> top = s.number(0, tops - 1, p), top1 = u - u, top2 = top1;
@@ -312,7 +319,7 @@ void rational(const Curve& c, const Block<T>& b) {
 }
 
 template <class T, Mode mode, bool one>
-void run(const Curve& c, const Block<T>& b) {
+void run(const Curve& c, const Block<T> b) {
     const auto is = [&](int a, int d) { return b.bounded && c.a == a && c.b == d; };
     switch (c.shape) {
         case Shape::Polynomial: return is(8, 8) ? polynomial<T, mode, one, 8, 8>(c, b) : polynomial<T, mode, one, 0, 0>(c, b);
@@ -324,7 +331,7 @@ void run(const Curve& c, const Block<T>& b) {
 }
 
 template <class T, Mode mode>
-void run(const Curve& c, const Block<T>& b) {
+void run(const Curve& c, const Block<T> b) {
     return b.uniform ? run<T, mode, true>(c, b) : run<T, mode, false>(c, b);
 }
 

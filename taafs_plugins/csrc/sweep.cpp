@@ -112,7 +112,7 @@ struct Sweep<T>::Plan {
     Mode mode;
     int64_t channels;
     int period;
-    int64_t stride;
+    int positions;  // vectors of each row
     int raw = 0;
     Aligned<T> numbers;
     int64_t offset[2] = {0, 0};
@@ -121,21 +121,21 @@ struct Sweep<T>::Plan {
     Plan(const Curve& c, Mode m, const double* theta, int64_t width) : curve(c), mode(m), channels(width) {
         constexpr int n = Lanes<T>::n;
         period = int(width / std::gcd(width, int64_t(n)));
-        stride = int64_t(period + kGroup - 1) * n;
+        positions = period + kGroup - 1;
         if (with_sums(mode)) raw = raw_rows(c, sum_order(mode));
         std::vector<std::vector<double>> rows;
         for (int o = 0; o < orders(mode); ++o) {
             for (int64_t ch = 0; ch < width; ++ch) rows.push_back(kernel_rows(c, theta + ch * c.numbers, first_order(mode) + o));
             counts[o] = int(rows.back().size());
-            offset[o] = o ? counts[0] * stride : 0;
+            offset[o] = o ? int64_t(counts[0]) * positions * n : 0;
         }
-        numbers = Aligned<T>((counts[0] + counts[1]) * stride);
-        for (int o = 0; o < orders(mode); ++o)
-            for (int r = 0; r < counts[o]; ++r) {
-                T* row = numbers.data + offset[o] + r * stride;
-                for (int64_t ch = 0; ch < width; ++ch) row[ch] = T(rows[o * width + ch][r]);
-                for (int64_t l = width; l < stride; ++l) row[l] = row[l - width];
-            }
+        numbers = Aligned<T>(int64_t(counts[0] + counts[1]) * positions * n);
+        for (int o = 0; o < orders(mode); ++o) {
+            T* next = numbers.data + offset[o];
+            for (int p = 0; p < positions; ++p)
+                for (int r = 0; r < counts[o]; ++r)
+                    for (int l = 0; l < n; ++l) *next++ = T(rows[o * width + (int64_t(p) * n + l) % width][r]);
+        }
     }
 
     template <Mode M>
@@ -149,7 +149,7 @@ template <class T>
 template <Mode M>
 void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b) const {
     constexpr int n = Lanes<T>::n;
-    alignas(64) T buffers[12][kBlock];
+    alignas(64) T buffers[12][kBlock<T>];
     const int whole = (count + kGroup * n - 1) / (kGroup * n) * (kGroup * n);
     // The last block is copied to where it can be padded with zeros.
     auto input = [&](const T* data, T* buffer) -> const T* {
@@ -242,22 +242,24 @@ template <class T>
 template <Mode M>
 void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums) const {
     constexpr int n = Lanes<T>::n;
-    Aligned<T> lanes(raw * stride);
+    Aligned<T> lanes(int64_t(raw) * positions * n);
     Block<T> b;
     b.period = period;
     b.uniform = channels == 1;
     b.bounded = curve.squash != Squash::Linear;
-    for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o], stride};
-    b.sums = {lanes.data, raw, stride};
-    for (int64_t at = begin; at < end; at += kBlock) {
+    for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o]};
+    b.sums = {lanes.data, raw};
+    for (int64_t at = begin; at < end; at += kBlock<T>) {
         b.p = int(at / n % period);
-        block<M>(d, at, int(std::min<int64_t>(kBlock, end - at)), b);
+        block<M>(d, at, int(std::min<int64_t>(kBlock<T>, end - at)), b);
     }
     if constexpr (with_sums(M)) {
         std::fill(sums, sums + raw * channels, 0.0);
-        for (int r = 0; r < raw; ++r)
-            for (int64_t l = 0; l < stride; l += channels)
-                for (int64_t ch = 0; ch < std::min(channels, stride - l); ++ch) sums[r * channels + ch] += lanes.data[r * stride + l + ch];
+        const T* next = lanes.data;
+        for (int p = 0; p < positions; ++p)
+            for (int r = 0; r < raw; ++r, next += n)
+                for (int64_t l = 0, ch = int64_t(p) * n % channels; l < n; ++l, ch = ch + 1 == channels ? 0 : ch + 1)
+                    sums[r * channels + ch] += next[l];
     }
 }
 
