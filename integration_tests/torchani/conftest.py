@@ -15,3 +15,11 @@ def enabled():
     taafs.enable("torchani")
     yield
     taafs.disable("torchani")
+
+
+@pytest.fixture(scope="session")
+def sets():
+    """162 training, 18 validation and 180 test molecules of kernelforge with their AEVs."""
+    from taafs_plugins.experiments import torchani
+
+    return torchani.parts(limit=180)

@@ -14,12 +14,6 @@ from taafs_plugins.experiments import torchani as gain
 SPECS = ["taafs:bspline", "taafs:bspline,share=network", "taafs:bspline,share=global", "taafs:bspline,share=neuron"]
 
 
-@pytest.fixture(scope="module")
-def sets():
-    """162 training, 18 validation and 180 test molecules with their AEVs."""
-    return gain.parts(limit=180)
-
-
 def loss(model, what):
     """Loss of energies or of forces alone on molecules with all elements."""
     species, x = batch(frames(limit=12))

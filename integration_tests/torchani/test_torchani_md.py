@@ -1,0 +1,82 @@
+"""Molecular dynamics through ASE: the same trajectory from every form of a model, and conserved energy."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.units
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from torchani.arch import ANI
+from torchani.sae import SelfEnergy
+from torchani_small import SYMBOLS, frames, randomise, small_model, with_all_elements
+
+import taafs_plugins as taafs
+from taafs_plugins.experiments import torchani as gain
+
+
+def run(calculator, molecule, steps, step, temperature):
+    """Positions [steps, A, 3] and total energy per atom [steps] (eV) of NVE dynamics; ``step`` in fs."""
+    atoms = Atoms(molecule[0], molecule[1], calculator=calculator)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=np.random.default_rng(0))
+    positions, energies = [], []
+    dynamics = VelocityVerlet(atoms, step * ase.units.fs)
+    for _ in range(steps):
+        dynamics.run(1)
+        positions.append(atoms.get_positions())
+        energies.append(atoms.get_total_energy() / len(atoms))
+    return np.array(positions), np.array(energies)
+
+
+def test_same_trajectory_from_every_form(tmp_path):
+    """Random coefficients: live, loaded, scripted and batched models move atoms alike, and unlike stock."""
+    stock = small_model(members=2)
+    model = copy.deepcopy(stock)
+    taafs.convert(model, "taafs:bspline,share=network")
+    randomise(model)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    loaded = small_model(members=2, seed=5)
+    taafs.convert(loaded, "taafs:bspline,share=network")
+    loaded.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    forms = {
+        "live": model.ase(),
+        "loaded": loaded.ase(),
+        "scripted": model.ase(jit=True),
+        "batched": copy.deepcopy(model).to_infer_model().ase(jit=True),
+        "stock": stock.ase(),
+    }
+    ends = {name: run(form, with_all_elements(), 40, 0.5, 300)[0][-1] for name, form in forms.items()}
+    for name in ("loaded", "scripted", "batched"):
+        assert np.abs(ends[name] - ends["live"]).max() < 1e-9, name
+    assert np.abs(ends["stock"] - ends["live"]).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_energy_is_conserved(sets):
+    """Drift: least-squares slope of the total energy per atom, against stock trained alike; float64."""
+    molecule = min((m for m in frames("test", limit=180) if len(set(m[0])) == 3), key=lambda m: len(m[0]))
+    slopes = {}
+    for activation in ("celu", "celu+taafs:bspline"):
+        networks = gain.build(activation, (16, 12), seed=1, width=192)
+        gain.train(networks, sets, 4e-3, 15, seed=1)
+        model = ANI(SYMBOLS, gain.aev_computer(), networks, SelfEnergy(SYMBOLS, (0.0,) * 4)).double()
+        _, energies = run(model.ase(jit=True), molecule, 2500, 0.2, 100)
+        picoseconds = np.arange(len(energies)) * 0.2e-3
+        slopes[activation] = np.polyfit(picoseconds, energies, 1)[0]
+    assert abs(slopes["celu+taafs:bspline"]) <= max(1.2 * abs(slopes["celu"]), 1e-6), slopes
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_it_stands(tmp_path):
+    script = Path(__file__).parents[2] / "examples" / "torchani" / "train.py"
+    command = [sys.executable, str(script), "--epochs", "10", "--molecules", "30", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert "12 trainable activations" in done.stdout and "epoch  10" in done.stdout and "0.2 ps of MD" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"model.pt", "scripted.pt", "curves.png"}
