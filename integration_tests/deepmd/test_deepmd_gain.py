@@ -31,6 +31,7 @@ def runs(tmp_path_factory) -> dict[str, list[dict]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_taafs_is_better_than_tanh_on_held_out_frames(runs):
     ratios = {
         key: np.array([ours[key] / stock[key] for ours, stock in zip(runs["taafs:chebyshev1"], runs["tanh"], strict=True)])

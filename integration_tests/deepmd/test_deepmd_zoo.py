@@ -32,8 +32,8 @@ DESCRIPTORS = {
 }  # fmt: skip
 FITTINGS = {
     "ener": ({}, {}),
-    "dipole": ({"type": "dipole", "sel_type": [0]}, {"type": "tensor", "pref": 0.0, "pref_atomic": 1.0}),
-    "polar": ({"type": "polar", "sel_type": [0]}, {"type": "tensor", "pref": 0.0, "pref_atomic": 1.0}),
+    "dipole": ({"type": "dipole", "sel_type": [0]}, {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0}),
+    "polar": ({"type": "polar", "sel_type": [0]}, {"type": "tensor", "pref": 1.0, "pref_atomic": 0.0}),
     "dos": ({"type": "dos", "numb_dos": 5}, {"type": "dos", "start_pref_dos": 0.0, "limit_pref_dos": 0.0, "start_pref_ados": 1.0,
                                               "limit_pref_ados": 1.0}),
 }  # fmt: skip
@@ -64,11 +64,10 @@ def label(system, kind):
     part = Path(system) / "set.000"
     rng = np.random.default_rng(0)
     frames, atoms = 8, 192
-    oxygen = 64
     if kind == "dipole":
-        np.save(part / "atomic_dipole.npy", rng.normal(size=(frames, oxygen * 3)))
+        np.save(part / "dipole.npy", rng.normal(size=(frames, 3)))
     elif kind == "polar":
-        np.save(part / "atomic_polarizability.npy", rng.normal(size=(frames, oxygen * 9)))
+        np.save(part / "polarizability.npy", rng.normal(size=(frames, 9)))
     elif kind == "dos":
         np.save(part / "atom_dos.npy", rng.normal(size=(frames, atoms * 5)))
 
