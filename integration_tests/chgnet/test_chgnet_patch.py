@@ -56,7 +56,7 @@ def test_a_patched_chgnet_is_not_wrapped(patched, tmp_path):
 
 @pytest.mark.slow
 def test_the_core_tests_pass_on_a_patched_chgnet(patched):
-    core = ["counts", "options", "base_chooses", "initial_weights", "bit", "fresh", "round_trip", "stock_process", "wrong_arguments"]
+    core = ["counts", "options", "base_chooses", "initial_weights", "built_model", "round_trip", "stock_process", "wrong_arguments"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(Path(__file__).with_name("test_chgnet_adapter.py")),
          "-k", " or ".join(core)],
