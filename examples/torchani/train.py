@@ -128,21 +128,22 @@ def main(
 
 
 def draw(model, path: Path) -> None:
-    """Each element's trained curves, one per layer, over the stock activation."""
+    """What training added to the stock activation: each element's curves, one per layer."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    z = torch.linspace(-3, 3, 301)
+    z = torch.linspace(-2, 2, 401)
     figure, axes = plt.subplots(1, 4, figsize=(12, 3), sharey=True, layout="constrained")
     for axis, symbol in zip(axes, SYMBOLS, strict=True):
         for i, act in enumerate(act for name, act in taafs.activations(model).items() if f".{symbol}.layers." in name):
-            axis.plot(z, act(z).detach(), label=f"layer {i}")
-        axis.plot(z, act.base(z), "k--", linewidth=1, label=act.base_name)
-        axis.set(title=symbol, xlabel="input")
+            axis.plot(z, (act(z) - act.base(z)).detach(), label=f"layer {i}")
+        axis.axhline(0, color="black", linewidth=0.5)
+        axis.set(title=symbol, xlabel="input of the activation")
+    axes[0].set_ylabel("trained less stock")
     axes[0].legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
     print(f"curves: {path}")
 
 

@@ -194,3 +194,16 @@ def test_unknown_code_changes_nothing(monkeypatch):
     assert list(model.state_dict()) == list(before)
     monkeypatch.undo()
     adapter("torchani").check_version()
+
+
+def test_scale_auto_is_measured_per_site_and_saved():
+    model = small_model()
+    taafs.convert(model, "taafs:bspline,scale=auto")
+    with taafs.calibrate(model):
+        model(batch(frames(limit=20)))
+    scales = {name: float(act.scale) for name, act in taafs.activations(model).items()}
+    assert len(set(scales.values())) == 12 and all(0 < s < 2 for s in scales.values())
+    fresh = small_model(seed=4)
+    taafs.convert(fresh, "taafs:bspline,scale=auto")
+    fresh.load_state_dict(model.state_dict())
+    assert {name: float(act.scale) for name, act in taafs.activations(fresh).items()} == scales
