@@ -16,32 +16,37 @@ double falling(int m, int order) {
 
 }  // namespace
 
-std::vector<double> kernel_rows(const Curve& c, const double* theta, int order) {
-    std::vector<double> rows;
+int kernel_rows(const Curve& c, int order) {
     switch (c.shape) {
-        case Shape::Polynomial: {
-            const int count = std::max(c.b - order, 1);
-            rows.assign(count, 0.0);
+        case Shape::Polynomial: return std::max(c.b - order, 1);
+        case Shape::Piecewise: return std::max(c.b - order, 1) * c.a;
+        default: return c.numbers;
+    }
+}
+
+void fill_rows(const Curve& c, const double* theta, int order, double* rows) {
+    switch (c.shape) {
+        case Shape::Polynomial:
+            rows[0] = 0;  // a derivative above the degree
             for (int m = order; m < c.b; ++m) {
                 double sum = 0;
                 for (int k = 0; k < c.numbers; ++k) sum += theta[k] * c.matrix[k * c.b + m];
                 rows[m - order] = sum * falling(m, order);
             }
             break;
-        }
         case Shape::Piecewise: {  // row = power * intervals + interval
-            const int count = std::max(c.b - order, 1);
-            rows.assign(count * c.a, 0.0);
+            const double step = std::pow(0.5 * c.a, order);
+            std::fill(rows, rows + c.a, 0.0);
             for (int m = order; m < c.b; ++m)
                 for (int i = 0; i < c.a; ++i) {
                     double sum = 0;
                     for (int k = 0; k < c.numbers; ++k) sum += theta[k] * c.matrix[(k * c.a + i) * c.b + m];
-                    rows[(m - order) * c.a + i] = sum * falling(m, order) * std::pow(0.5 * c.a, order);
+                    rows[(m - order) * c.a + i] = sum * falling(m, order) * step;
                 }
             break;
         }
-        case Shape::Fourier: {
-            rows.assign(theta, theta + c.numbers);
+        case Shape::Fourier:
+            std::copy(theta, theta + c.numbers, rows);
             if (order) rows[0] = 0;
             for (int k = 1; k <= c.a; ++k)
                 for (int j = 0; j < order; ++j) {
@@ -50,15 +55,13 @@ std::vector<double> kernel_rows(const Curve& c, const double* theta, int order) 
                     rows[2 * k] = -k * p;
                 }
             break;
-        }
         case Shape::Gaussian: {
-            const double inverse = 0.5 * (c.a - 1);
-            for (int k = 0; k < c.a; ++k) rows.push_back(theta[k] * std::pow(inverse, order));
+            const double step = std::pow(0.5 * (c.a - 1), order);
+            for (int k = 0; k < c.a; ++k) rows[k] = theta[k] * step;
             break;
         }
-        case Shape::Rational: rows.assign(theta, theta + c.numbers); break;
+        case Shape::Rational: std::copy(theta, theta + c.numbers, rows); break;
     }
-    return rows;
 }
 
 int raw_rows(const Curve& c, int order) {

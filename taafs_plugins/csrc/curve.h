@@ -1,7 +1,6 @@
 // One curve: a basis behind a squash, and what is computed of its few numbers, in double, before and after a sweep.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 namespace taafs {
 
@@ -27,8 +26,9 @@ struct Curve {
     bool from_u;  // the sweeps are given u = tanh(z) instead of z, and differentiate with respect to u where Double does
 };
 
-// Rows of numbers a kernel wants for the order-th u-derivative, of one neuron's theta.
-std::vector<double> kernel_rows(const Curve&, const double* theta, int order);
+// Rows of numbers a kernel wants for the order-th u-derivative: how many, and their values for one neuron's theta.
+int kernel_rows(const Curve&, int order);
+void fill_rows(const Curve&, const double* theta, int order, double* rows);
 // Rows of raw sums a kernel collects, and the map from them to the coefficients' gradient (added to grad).
 int raw_rows(const Curve&, int order);
 void fold(const Curve&, const double* raw, int order, double* grad);

@@ -123,18 +123,19 @@ struct Sweep<T>::Plan {
         period = int(width / std::gcd(width, int64_t(n)));
         positions = period + kGroup - 1;
         if (with_sums(mode)) raw = raw_rows(c, sum_order(mode));
-        std::vector<std::vector<double>> rows;
-        for (int o = 0; o < orders(mode); ++o) {
-            for (int64_t ch = 0; ch < width; ++ch) rows.push_back(kernel_rows(c, theta + ch * c.numbers, first_order(mode) + o));
-            counts[o] = int(rows.back().size());
-            offset[o] = o ? int64_t(counts[0]) * positions * n : 0;
-        }
+        for (int o = 0; o < orders(mode); ++o) counts[o] = kernel_rows(c, first_order(mode) + o);
+        offset[1] = int64_t(counts[0]) * positions * n;
         numbers = Aligned<T>(int64_t(counts[0] + counts[1]) * positions * n);
         for (int o = 0; o < orders(mode); ++o) {
-            T* next = numbers.data + offset[o];
+            const int count = counts[o];
+            std::vector<double> rows(count * width);
+            for (int64_t ch = 0; ch < width; ++ch) fill_rows(c, theta + ch * c.numbers, first_order(mode) + o, rows.data() + ch * count);
+            int64_t ch = 0;
             for (int p = 0; p < positions; ++p)
-                for (int r = 0; r < counts[o]; ++r)
-                    for (int l = 0; l < n; ++l) *next++ = T(rows[o * width + (int64_t(p) * n + l) % width][r]);
+                for (int l = 0; l < n; ++l, ch = ch + 1 == width ? 0 : ch + 1) {
+                    T* lane = numbers.data + offset[o] + int64_t(p) * count * n + l;
+                    for (int r = 0; r < count; ++r) lane[r * n] = T(rows[ch * count + r]);
+                }
         }
     }
 
