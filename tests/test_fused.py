@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -138,7 +140,7 @@ def network(act_of) -> nn.Module:
 @pytest.mark.parametrize("base", ["tanh", "silu"])
 def test_starts_as_stock_to_the_last_bit(base, dtype):
     for count in (1, 7, 64, 1003, 40000):
-        for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:fourier,share=neuron", "taafs:grbf"):
+        for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:fourier,share=neuron", "taafs:grbf", "taafs:rational"):
             act = make_activation(spec, base, width=1, dtype=dtype)
             z = (3 * torch.randn(count, 1)).to(dtype)
             gy = torch.randn(count, 1).to(dtype)
@@ -280,3 +282,41 @@ def test_a_failed_build_says_where_the_compiler_output_is(monkeypatch, tmp_path)
     with pytest.raises(fused_build.BuildError, match="build.log"):
         fused_build.library()
     assert "no such header" in next((tmp_path / "cache").glob("*/build.log")).read_text()
+
+
+EXPORTED = """
+import sys, torch
+torch.ops.load_library(sys.argv[1])
+model, (z, y, gz) = torch.jit.load(sys.argv[2]), torch.load(sys.argv[3])
+x = z.clone().requires_grad_()
+out = model(x)
+assert torch.allclose(out, y, rtol=1e-12, atol=1e-12)
+assert torch.allclose(torch.autograd.grad(out.sum(), x)[0], gz, rtol=1e-12, atol=1e-12)
+assert "taafs" not in sys.modules and "taafs_plugins" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "scaled"])
+def test_exported_with_the_operator(base, monkeypatch, tmp_path):
+    """Scripted, saved, and used by a fresh process that has the library but not this package."""
+    monkeypatch.setenv(fused.EXPORT, "operator")
+    spec = "taafs:bspline,residual=scaled" if base == "scaled" else "taafs:bspline,share=neuron"
+    act = activation(spec, "silu" if base == "scaled" else base, width=4)
+    z = spread("tanh", 30, 4).requires_grad_()
+    y = act(z)
+    (gz,) = torch.autograd.grad(y.sum(), z)
+    scripted = torch.jit.script(act)
+    assert "taafs::activation" in str(scripted.inlined_graph)
+    scripted.save(str(tmp_path / "model.pt"))
+    torch.save((z.detach(), y.detach(), gz), tmp_path / "values.pt")
+    arguments = [str(fused_build.build_operator_library()), str(tmp_path / "model.pt"), str(tmp_path / "values.pt")]
+    done = subprocess.run([sys.executable, "-c", EXPORTED, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exported_without_it(monkeypatch):
+    act = activation("taafs:bspline")
+    assert "taafs::activation" not in str(torch.jit.script(act).inlined_graph)
+    monkeypatch.setenv(fused.EXPORT, "opertor")
+    with pytest.raises(ValueError, match="choose plain or operator"):
+        torch.jit.script(act)

@@ -8,6 +8,7 @@ derivative is made of plain operators. The kernels are built on first use (:mod:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -25,6 +26,7 @@ _SQUASHES = {"tanh": 0, "softsign": 1, "algebraic": 2, "linear": 3}
 _NONE, _TANH, _SILU, _FROM_U = 0, 1, 2, 4
 _DTYPES = (torch.float32, torch.float64)
 _MOST_POWERS = 8  # of a piecewise basis
+EXPORT = "TAAFS_EXPORT"
 
 
 @cache
@@ -77,6 +79,11 @@ def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[to
     return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside not in (_NONE, _FROM_U)
 
 
+def _described(module) -> tuple[torch.Tensor, list[int], bool] | None:
+    base = module.base_name if module.with_base and not module.scaled else "none"
+    return describe(module.basis, module.squash, base, module.squash == "tanh" and module._scale_value == 1.0)
+
+
 def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
     """The activation by the compiled kernels, or ``None`` when they cannot take it (then the Python engine does).
 
@@ -87,9 +94,7 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
     """
     if not z.is_cpu or z.dtype not in _DTYPES or type(z) not in (torch.Tensor, torch.nn.Parameter):
         return None
-    # torch's own base may differ in the last bit on a strided input, and the kernels make it contiguous.
-    base = module.base_name if module.with_base and not module.scaled and z.is_contiguous() else "none"
-    described = describe(curve.basis, curve.squash, base, curve.squash == "tanh" and curve.scale == 1.0)
+    described = _described(module)
     if described is None:
         return None
     call = operator()
@@ -99,10 +104,38 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
         return None
     matrix, kind, base_inside = described
     y = call(z, module.delta, module.theta_start, matrix, kind, module.rate, curve.scale)
-    if not module.with_base or (base_inside and not module.scaled):
+    if base_inside or not module.with_base:
         return y
     stock = module.base(z)
     if module.scaled:
         weights = module.weights.to(z.dtype)
         return weights[..., 0] * stock + weights[..., 1] * y
     return stock + y
+
+
+def prepare_export(module) -> None:
+    """Choose what ``torch.jit.script`` makes of a TAAFS: ``TAAFS_EXPORT=plain`` (default) or ``operator``.
+
+    ``plain`` needs nothing but torch where the model is used. ``operator`` is faster there, on the CPU, and needs the library of
+    :func:`taafs_plugins.activations.fused_build.build_operator_library` loaded before the model (``DP_PLUGIN_PATH`` in LAMMPS).
+
+    Raises
+    ------
+    ValueError
+        Another value of ``TAAFS_EXPORT``, or an activation that the operator does not know.
+    RuntimeError
+        The library cannot be built here.
+    """
+    form = os.environ.get(EXPORT) or "plain"
+    if form not in ("plain", "operator"):
+        raise ValueError(f"{EXPORT}={form} is unknown; choose plain or operator.")
+    module.by_operator = form == "operator"
+    if not module.by_operator:
+        return
+    described = _described(module)
+    if described is None:
+        raise ValueError(f"{EXPORT}=operator: '{module.spec}' is not known to the fused operator; export it with {EXPORT}=plain.")
+    if operator() is None:
+        raise RuntimeError(f"{EXPORT}=operator needs the fused kernels, and they cannot be built here; use {EXPORT}=plain.")
+    module.operator_matrix, module.operator_kind, base_inside = described
+    module.base_outside = module.with_base and not base_inside

@@ -92,6 +92,10 @@ class TAAFS(nn.Module):
         A spec that cannot be used, or ``share=neuron`` without a width.
     """
 
+    # Whether a scripted module calls the fused operator instead of plain operators; see fused.prepare_export.
+    by_operator: bool = False
+    __constants__ = ["by_operator"]
+
     def __init__(
         self,
         spec: Spec | str,
@@ -194,8 +198,28 @@ class TAAFS(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Activation of z, same shape and dtype. bfloat16 and float16 are computed in float32."""
         if torch.jit.is_scripting():
+            if self.by_operator:
+                return self._operator(z)
             return self.plain(z)
         return self._eager(z)
+
+    def __prepare_scriptable__(self) -> TAAFS:
+        """Called by ``torch.jit.script``: which of the two exported forms is wanted."""
+        fused.prepare_export(self)
+        return self
+
+    def _operator(self, z: torch.Tensor) -> torch.Tensor:
+        """The exported form that calls the fused operator from a loaded library."""
+        y = torch.ops.taafs.activation(
+            z, self.delta, self.theta_start, self.operator_matrix, self.operator_kind, self.rate, self._scale_value
+        )
+        if self.base_outside:
+            weights = self.weights
+            if weights is not None:
+                weights = weights.to(z.dtype)
+                return weights[..., 0] * self.base(z) + weights[..., 1] * y
+            return self.base(z) + y
+        return y
 
     def plain(self, z: torch.Tensor) -> torch.Tensor:
         """The same in plain operators only, differentiable by autograd; what TorchScript compiles."""

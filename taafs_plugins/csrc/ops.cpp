@@ -7,6 +7,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "plain.h"
 #include "sweep.h"
@@ -49,9 +50,12 @@ bool tanh_backward_fused() {
 }
 
 // A curve that is 0 leaves the base, and that is torch's to the last bit; any other curve takes the base from the kernels.
-bool is_zero(const Tensor& theta) {
+bool is_zero(const Curve& c, const Tensor& theta) {
     const double* t = theta.const_data_ptr<double>();
-    return std::all_of(t, t + theta.numel(), [](double v) { return v == 0; });
+    const int matter = c.shape == Shape::Rational ? c.a + 1 : c.numbers;  // with P = 0, Q does not matter
+    for (int64_t i = 0; i < theta.numel(); ++i)
+        if (i % c.numbers < matter && t[i] != 0) return false;
+    return true;
 }
 
 struct Tensors {
@@ -105,7 +109,7 @@ std::pair<Tensor, Tensor> forward_values(const Settings& s, const Tensor& z, con
     Tensors t;
     t.x = z.contiguous();
     Tensor u;
-    const bool stock = s.curve.base != Base::None && is_zero(theta);
+    const bool stock = s.curve.base != Base::None && is_zero(s.curve, theta);
     if (s.curve.from_u) {
         if (stock)
             t.x = u = at::tanh(t.x);
@@ -126,7 +130,7 @@ Tensor backward_values(const Settings& s, const Tensor& x, const Tensor& gy, con
     t.x = x.contiguous();
     t.gy = gy.contiguous();
     if (gu.defined()) t.gu = gu.contiguous();
-    t.base_given = s.curve.base == Base::Silu && is_zero(theta);
+    t.base_given = s.curve.base == Base::Silu && is_zero(s.curve, theta);
     // Where a second derivative may follow, torch's silu has another backward than where none can.
     t.out_is_sigmoid = t.base_given && differentiable;
     t.out = t.out_is_sigmoid ? at::sigmoid(t.x) : t.base_given ? at::silu_backward(t.gy, t.x) : like(t.x);
