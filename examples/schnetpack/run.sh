@@ -2,7 +2,7 @@
 # PaiNN on 200 frames of rMD17 ethanol with SiLU and with TAAFS, then deployment and molecular dynamics with SchNetPack's own commands.
 set -euo pipefail
 cd "$(dirname "$0")"
-epochs=${EPOCHS:-60} steps=${STEPS:-2000}
+epochs=${EPOCHS:-50} steps=${STEPS:-2000}
 export OMP_NUM_THREADS=1
 # Lightning 2.6 reads checkpoints with weights_only=True, and SchNetPack 2.2.0 keeps whole models in them
 export TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1
