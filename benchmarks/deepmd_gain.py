@@ -68,11 +68,13 @@ def one_run(activation: str, learning_rate: float, seed: int, steps: int, parts:
     """Train, measure on validation and test frames, and store."""
     name = f"{activation}_{learning_rate:g}_{seed}_{steps}".replace(":", "-").replace(",", "_").replace("=", "")
     folder = WORK / name
-    shutil.rmtree(folder, ignore_errors=True)
-    model = deepmd.model_section(activation, ["Cu"], sel=[120], seed=seed)
-    config = deepmd.training_input(model, parts["train"], steps=steps, learning_rate=learning_rate, seed=seed)
-    seconds = deepmd.train(config, folder, progress=update)
-    checkpoint = folder / f"model.ckpt-{steps}.pt"
+    checkpoint, clock = folder / f"model.ckpt-{steps}.pt", folder / "seconds.txt"
+    if not (checkpoint.is_file() and clock.is_file()):  # trained, but interrupted while it was measured: do not train again
+        shutil.rmtree(folder, ignore_errors=True)
+        model = deepmd.model_section(activation, ["Cu"], sel=[120], seed=seed)
+        config = deepmd.training_input(model, parts["train"], steps=steps, learning_rate=learning_rate, seed=seed)
+        clock.write_text(str(deepmd.train(config, folder, progress=update)))
+    seconds = float(clock.read_text())
     row = {
         "activation": activation, "side": side(activation), "learning_rate": learning_rate, "seed": seed, "steps": steps,
         "seconds": round(seconds, 1),
@@ -113,7 +115,7 @@ def run_all(grid: list[tuple[str, float, int]], steps: int) -> None:
             )
 
 
-def score(row: dict, reference: dict) -> float:
+def score(row: dict) -> float:
     """Validation score: mean of the log energy and log force RMSE; a diverged run is infinitely bad."""
     values = np.array([row["validation_energy"], row["validation_force"]])
     return float(np.log(values).mean()) if np.isfinite(values).all() else float("inf")
@@ -126,7 +128,7 @@ def best(rows: list[dict]) -> dict[str, tuple[str, float]]:
         settings: dict[tuple[str, float], list[float]] = {}
         for r in rows:
             if r["side"] == name:
-                settings.setdefault((r["activation"], r["learning_rate"]), []).append(score(r, {}))
+                settings.setdefault((r["activation"], r["learning_rate"]), []).append(score(r))
         choice[name] = min(settings, key=lambda s: np.mean(settings[s]))
     return choice
 
@@ -166,7 +168,8 @@ def final(steps: Steps = 8000, seeds: str = "1,2,3") -> None:
 def report(steps: Steps = 8000) -> None:
     """Print the tables and draw the picture from the stored runs."""
     rows = [r for r in load() if r["steps"] == steps]
-    table = Table("activation", "learning rate", "seeds", "validation meV/atom", "eV/A", "test meV/atom", "eV/A", "s", title=f"{steps} steps")
+    heads = ("activation", "learning rate", "seeds", "validation meV/atom", "eV/A", "test meV/atom", "eV/A", "s")
+    table = Table(*heads, title=f"{steps} steps")
     for setting in dict.fromkeys((r["activation"], r["learning_rate"]) for r in rows):
         same = [r for r in rows if (r["activation"], r["learning_rate"]) == setting]
         mean = {key: np.mean([r[key] for r in same]) for key in same[0] if isinstance(same[0][key], float)}

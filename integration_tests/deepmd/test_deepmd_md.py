@@ -1,4 +1,4 @@
-"""LAMMPS NVE of water with trained models: total energy is conserved as well as with tanh (the paper's Fig. 8, where Fourier went wrong)."""
+"""LAMMPS NVE of water with trained models: energy is conserved as well as with tanh (the paper's Fig. 8: Fourier went wrong)."""
 
 from pathlib import Path
 

@@ -1,0 +1,43 @@
+"""The command line and the core's few needs."""
+
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from taafs_plugins.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_the_core_needs_torch_and_numpy_alone():
+    code = """
+import sys
+for name in ("scipy", "typer", "rich", "pooch", "safetensors", "matplotlib", "ase", "deepmd", "chgnet", "torchani", "schnetpack", "tqdm"):
+    sys.modules[name] = None
+import torch, taafs_plugins as taafs
+print(taafs.make_activation("taafs:bspline", replaces="silu")(torch.zeros(3)).shape)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-1000:]
+
+
+def test_doctor_names_every_host_and_lammps():
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    for word in ("deepmd: version 3.2.0, tested", "chgnet", "torchani", "schnetpack", "LAMMPS: Large-scale"):
+        assert word in result.output.replace("\n", " ")
+
+
+def test_data_list_and_mistakes():
+    assert "deepmodeling/deepmd-kit/examples/water/data/data_0/type.raw" in run("data", "list").output
+    for arguments, words in (
+        (("data", "get", "nothing"), "lies below"),
+        (("sites", "nothing.pt"), "There is no file"),
+        (("plot", __file__), "not a DeePMD checkpoint"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1 and words in result.output + result.stderr
+        assert result.exception is None or isinstance(result.exception, SystemExit)
