@@ -138,6 +138,15 @@ def test_coefficients_move_in_training_and_resetting_them_hurts(trained, small_w
     assert after["energy"] > 1.05 * before["energy"] or after["force"] > 1.05 * before["force"]
 
 
+def test_the_resolved_spec_is_shown_and_stored(trained):
+    resolved = "taafs:chebyshev1,degree=7,base=tanh,share=layer,residual=plain,squash=tanh,scale=1,init=zero,rate=10"
+    stored = load_state(checkpoint(trained["taafs"], 20))["_extra_state"]["model_params"]
+    assert stored["descriptor"]["activation_function"] == stored["fitting_net"]["activation_function"] == resolved
+    assert stored == json.loads((trained["taafs"] / "out.json").read_text())["model"]
+    stock = load_state(checkpoint(trained["tanh"], 20))["_extra_state"]["model_params"]
+    assert stock["descriptor"]["activation_function"] == "tanh"
+
+
 def test_restart_is_bitwise(trained, small_water, tmp_path):
     whole = torch.load(checkpoint(trained["taafs"], 10), weights_only=True)
     torch.save(whole, tmp_path / "model.ckpt-10.pt")
@@ -188,6 +197,7 @@ BAD = {
     "taafs:chebyshev1,": "stray comma",
     "taaf:chebyshev1": "Did you mean 'taafs'",
     "taafs:chebyshev1,shear=layer": "Did you mean 'share'",
+    "taafs:chebyshev1,scale=auto": "give a number",
 }
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from taafs_plugins.activations import fused
-from taafs_plugins.activations.bases import basis_kind, basis_names
+from taafs_plugins.activations.bases import basis_kind
 from taafs_plugins.activations.engine import Curve, chosen_engine, evaluate, needs_plain_operators
 from taafs_plugins.activations.fit import fit
 from taafs_plugins.activations.fixed import fixed_activation
-from taafs_plugins.activations.spec import Key, Spec, SpecError, nearest, read_options, shared_keys
+from taafs_plugins.activations.spec import Key, Spec, SpecError, read_options, shared_keys
 from taafs_plugins.activations.squash import KINDS, squash
 
 log = logging.getLogger(__name__)
@@ -268,9 +268,3 @@ class TAAFS(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.spec}, replaces={self.base_name}"
-
-
-def check_basis(name: str) -> None:
-    """Raise :class:`SpecError` with the nearest spelling unless ``name`` is a known basis."""
-    if name not in basis_names():
-        raise SpecError(f"Unknown basis '{name}'. {nearest(name, basis_names())}Known: {', '.join(basis_names())}.")

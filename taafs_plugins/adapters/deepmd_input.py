@@ -71,9 +71,11 @@ def check(config: dict, backend: str) -> None:
         if backend != "pt":
             raise InputError(f"{place} = '{name}' works with the PyTorch backend only, not with '{backend}'; run: dp --pt train ...")
         try:
-            resolve_spec(name)
+            resolved = resolve_spec(name)
         except SpecError as error:
             raise InputError(f"{place}: {error}") from None
+        if resolved.get("scale") == "auto" and resolved.get("sigma") is None:
+            raise InputError(f"{place}: scale=auto measures frames, which an input file does not do; give a number such as scale=1.")
     _check_supported(config.get("model", config))
 
 
@@ -93,6 +95,18 @@ def _check_supported(model: Any) -> None:
         fitting = branch.get("fitting_net", {})
         if isinstance(fitting, dict) and _has_spec(fitting) and (kind := fitting.get("type", "ener")) not in FITTINGS:
             raise InputError(f"The fitting net '{kind}' was not tested with TAAFS; tested: {', '.join(FITTINGS)}.")
+
+
+def with_resolved_specs(config: dict) -> dict:
+    """A copy of a checked input with every key of its specs set: what a checkpoint stores must not depend on tomorrow's defaults."""
+    from taafs_plugins.adapters import adapter
+
+    config = copy.deepcopy(config)
+    for part, _ in activation_names(config):
+        if is_spec(part[_WORD]):
+            spec = resolve_spec(part[_WORD], {"base": "tanh", **adapter("deepmd").defaults})
+            part[_WORD] = str(spec)
+    return config
 
 
 def carry_specs(target: Any, pretrained: Any) -> Any:
@@ -151,6 +165,7 @@ def _bind(name: str, stock: Any) -> None:
         check(config, backend)
         if backend == "pt":
             _prepare_training()
+            config = with_resolved_specs(config)
         return stock(config, *args, **kwargs)
 
     _bound[name] = (stock, checked)
