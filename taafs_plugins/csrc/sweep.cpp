@@ -254,14 +254,7 @@ void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double*
         b.p = int(at / n % period);
         block<M>(d, at, int(std::min<int64_t>(kBlock<T>, end - at)), b);
     }
-    if constexpr (with_sums(M)) {
-        std::fill(sums, sums + raw * channels, 0.0);
-        const T* next = lanes.data;
-        for (int p = 0; p < positions; ++p)
-            for (int r = 0; r < raw; ++r, next += n)
-                for (int64_t l = 0, ch = int64_t(p) * n % channels; l < n; ++l, ch = ch + 1 == channels ? 0 : ch + 1)
-                    sums[r * channels + ch] += next[l];
-    }
+    if constexpr (with_sums(M)) std::copy(lanes.data, lanes.data + lanes.size, sums);
 }
 
 template <class T>
@@ -273,7 +266,7 @@ Sweep<T>::~Sweep() = default;
 
 template <class T>
 int64_t Sweep<T>::sums() const {
-    return plan_->raw * plan_->channels;
+    return int64_t(plan_->raw) * plan_->positions * Lanes<T>::n;
 }
 
 template <class T>
@@ -288,12 +281,16 @@ void Sweep<T>::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums)
 
 template <class T>
 void Sweep<T>::fold(const double* sums, double* grad) const {
+    constexpr int n = Lanes<T>::n;
     const Plan& plan = *plan_;
-    std::vector<double> raw(plan.raw);
-    for (int64_t ch = 0; ch < plan.channels; ++ch) {
-        for (int r = 0; r < plan.raw; ++r) raw[r] = sums[r * plan.channels + ch];
-        taafs::fold(plan.curve, raw.data(), sum_order(plan.mode), grad + ch * plan.curve.numbers);
-    }
+    const int raw = plan.raw;
+    std::vector<double> by_channel(raw * plan.channels);
+    int64_t ch = 0;
+    for (int p = 0; p < plan.positions; ++p)
+        for (int l = 0; l < n; ++l, ch = ch + 1 == plan.channels ? 0 : ch + 1)
+            for (int r = 0; r < raw; ++r) by_channel[ch * raw + r] += sums[(int64_t(p) * raw + r) * n + l];
+    for (ch = 0; ch < plan.channels; ++ch)
+        taafs::fold(plan.curve, by_channel.data() + ch * raw, sum_order(plan.mode), grad + ch * plan.curve.numbers);
 }
 
 template class Sweep<float>;

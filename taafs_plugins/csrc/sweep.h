@@ -34,7 +34,7 @@ class Sweep {
     // Doubles that one chunk's sums take: 0 unless Gradient or Double.
     int64_t sums() const;
     void chunk(const Data<T>&, int64_t begin, int64_t end, double* sums) const;
-    // Adds one chunk's sums to grad [channels, numbers].
+    // Adds what all chunks' sums together make of grad [channels, numbers].
     void fold(const double* sums, double* grad) const;
 
   private:
