@@ -1,12 +1,13 @@
 """What do trainable activations give when pretrained CHGNet 0.3.0 is fine-tuned on magnetic iron?
 
-    python benchmarks/chgnet_finetune.py select     # every side at three learning rates, seed 1, judged on validation frames
+    python benchmarks/chgnet_finetune.py select     # every side at three or four learning rates, seed 1, judged on validation frames
     python benchmarks/chgnet_finetune.py final      # each side at its best, four seeds, judged on test frames
     python benchmarks/chgnet_finetune.py report     # table and picture
 
 Sides: the coefficients alone; the last MLP's weights alone (stock); all weights, stock; all weights and coefficients. A seed draws
 training and validation frames and the batches, the same for every side. Every finished run is one line of
-``benchmarks/results/chgnet_iron.jsonl``; an interrupted program goes on where it stopped. About 2 minutes a run on one core.
+``benchmarks/results/chgnet_iron.jsonl``; an interrupted program goes on where it stopped. About 1 minute a run
+on a free core.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "chgnet_iron.jsonl"
 # side -> (what is trained, spec, learning rates to choose from)
 SIDES = {
-    "coefficients": ("coefficients", SPEC, (1e-3, 3e-3, 1e-2)),
+    "coefficients": ("coefficients", SPEC, (1e-3, 3e-3, 1e-2, 3e-2)),
     "last MLP, stock": ("readout", None, (3e-4, 1e-3, 3e-3)),
     "all weights, stock": ("all", None, (1e-4, 3e-4, 1e-3)),
     "all weights + TAAFS": ("all", SPEC, (1e-4, 3e-4, 1e-3)),

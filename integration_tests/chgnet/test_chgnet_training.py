@@ -236,6 +236,13 @@ def test_the_report_warns_of_a_ruined_network(iron):
         report.after(model)
 
 
+def test_the_report_warns_of_a_forgotten_calibration(iron):
+    model = stock()
+    taafs.convert(model, SPEC)
+    with pytest.warns(UserWarning, match="scale=auto was not measured"):
+        FineTuningReport(model, iron.subset([0, 1]), mptrj(2))
+
+
 def test_labels_reach_chgnet_in_its_units():
     """Stock errors on MPtrj are small in CHGNet's units and signs, and the dataset carries the same numbers."""
     known, model = mptrj(6), stock()

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from taafs_plugins.conversion import activations
+
 GPA = 160.21766208  # GPa in one eV/A^3, the number that CHGNet uses
 MOVED = 0.5  # eV/atom: a known structure that moves by more is worth a warning
 QUANTITIES = {"e": ("energy", "eV/atom"), "f": ("force", "eV/A"), "s": ("stress", "GPa"), "m": ("magmom", "muB")}
@@ -202,9 +204,14 @@ class FineTuningReport:
     model : the network before fine-tuning, converted or not
     new : held-out frames of the new data
     known : frames like those the network was trained on, from other materials than the new data
+
+    A warning says so when the model has ``scale=auto`` sites that were not calibrated.
     """
 
     def __init__(self, model: Any, new: Frames, known: Frames) -> None:
+        auto = [act for act in activations(model).values() if act.spec.get("scale") == "auto"]
+        if auto and all(float(act.scale) == 1.0 for act in auto):
+            warnings.warn("scale=auto was not measured; run the model on your frames inside 'with taafs.calibrate(model):' first.")
         self.new, self.known = new, known
         self.new_before, self.known_before = predict(model, new), predict(model, known)
 
