@@ -169,6 +169,15 @@ def test_coefficients_alone_come_back_in_a_fresh_process(tuned, tmp_path):
     assert same(predictions(tuned, mptrj(3).structures), fresh_predictions(load, tmp_path, 3))
 
 
+def test_coefficients_load_onto_a_converted_model_too(tuned, tmp_path):
+    taafs.save_coefficients(tuned, tmp_path / "iron.safetensors")
+    expected, arguments = predictions(tuned, mptrj(2).structures), dict(tuned.model_args)
+    randomise(tuned, seed=8)
+    assert all_differ(expected, predictions(tuned, mptrj(2).structures))
+    taafs.load_coefficients(tuned, tmp_path / "iron.safetensors")
+    assert same(expected, predictions(tuned, mptrj(2).structures)) and tuned.model_args == arguments
+
+
 def test_a_stock_process_refuses_a_converted_model(tuned, tmp_path):
     torch.save({"model": tuned.as_dict()}, tmp_path / "model.pth.tar")
     done = fresh("from chgnet.model import CHGNet\nCHGNet.from_file('model.pth.tar')", tmp_path)
