@@ -31,9 +31,9 @@ def command(name: str) -> str:
 
 
 def environment(threads: int = 1) -> dict[str, str]:
-    """Environment for a host's command: a fixed number of threads, which small machines need."""
+    """Environment for a host's command: a fixed number of threads and no data-loading processes, which small machines need."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
-            "DP_INTER_OP_PARALLELISM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
+            "DP_INTER_OP_PARALLELISM_THREADS": "1", "NUM_WORKERS": "0"}  # fmt: skip
 
 
 def run(arguments: list[str], folder: Path, *, log: str, threads: int = 1, poll: Callable[[], None] | None = None) -> float:
