@@ -12,7 +12,7 @@ import taafs_plugins as taafs
 from taafs_plugins import HostError, SpecError
 from taafs_plugins.adapters import adapter
 from taafs_plugins.adapters import torchani as torchani_adapter
-from taafs_plugins.adapters.torchani import ActivatedLinear
+from taafs_plugins.adapters.torchani_network import ActivatedLinear
 
 COUNTS = [("like_1x", 326660, {"global": 8, "network": 32, "layer": 96}), ("like_2x", 1713223, {"global": 8, "network": 56, "layer": 168})]
 

@@ -8,7 +8,7 @@ import torch
 from torchani_small import SYMBOLS, batch, energies_forces, frames, randomise, small_model
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.torchani import ActivatedLinear
+from taafs_plugins.adapters.torchani_network import ActivatedLinear
 from taafs_plugins.experiments import torchani as gain
 
 SPECS = ["taafs:bspline", "taafs:bspline,share=network", "taafs:bspline,share=global", "taafs:bspline,share=neuron"]
