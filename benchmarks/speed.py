@@ -105,7 +105,7 @@ def specs() -> Iterator[str]:
             yield f"taafs:{basis},share={share}"
 
 
-def cases(part: str, pairs: int) -> Iterator[Callable[[], Row]]:
+def cases(part: str, pairs: int, counts: list[int]) -> Iterator[Callable[[], Row]]:
     """The comparisons of one part, each a function that runs it."""
 
     def timed(make, spec, base, dtype, threads, size):
@@ -126,14 +126,14 @@ def cases(part: str, pairs: int) -> Iterator[Callable[[], Row]]:
                         make = lambda s=spec, b=base, d=dtype, n=size: work.activation_alone(s, b, d, n)
                         yield timed(make, spec, base, dtype, 1, size)
     if part == "mlp":
-        for threads in (1, 2):
+        for threads in counts:
             for base in ("tanh", "silu"):
                 for dtype in both:
                     for spec in specs():
                         make = lambda s=spec, b=base, d=dtype: work.mlp(s, b, d, 10_000)
                         yield timed(make, spec, base, dtype, threads, 250_000)
     if part == "deepmd":
-        for threads in (1, 2):
+        for threads in counts:
             for spec in specs():
                 yield timed(lambda s=spec: work.deepmd_step(s), spec, "tanh", torch.float64, threads, 192)
     if part == "memory":
@@ -208,6 +208,7 @@ def write(rows: list[Row], part: str) -> None:
 def main(
     part: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(PARTS)}; repeat for several; default: all")] = None,
     pairs: Annotated[int, typer.Option(help="pairs of runs for each figure", min=5)] = 15,
+    threads: Annotated[list[int] | None, typer.Option(help="numbers of threads; default: 1 and 2")] = None,
 ) -> None:
     """Time TAAFS against the stock activation."""
     if unknown := set(part or ()) - set(PARTS):
@@ -216,7 +217,7 @@ def main(
     console.print(machine())
     for name in part or PARTS:
         rows: list[Row] = []
-        todo = list(cases(name, pairs))
+        todo = list(cases(name, pairs, threads or [1, 2]))
         with Progress(console=console) as progress:
             for case in progress.track(todo, description=name):
                 rows.append(case())

@@ -120,8 +120,7 @@ def deepmd_step(spec: str) -> tuple[Step, Step]:
 def frozen_water(activation: str, path: Path) -> Path:
     """A frozen, untrained model of water with random coefficients."""
     model = _water_model(activation)
-    script = torch.jit.script(model.eval())
-    script.save(str(path), {})
+    torch.jit.save(torch.jit.script(model.eval()), str(path))
     return path
 
 
