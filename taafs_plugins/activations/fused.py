@@ -79,8 +79,8 @@ def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[to
     return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside not in (_NONE, _FROM_U)
 
 
-def _described(module) -> tuple[torch.Tensor, list[int], bool] | None:
-    base = module.base_name if module.with_base and not module.scaled else "none"
+def _described(module, base_inside: bool = True) -> tuple[torch.Tensor, list[int], bool] | None:
+    base = module.base_name if module.with_base and not module.scaled and base_inside else "none"
     return describe(module.basis, module.squash, base, module.squash == "tanh" and module._scale_value == 1.0)
 
 
@@ -94,7 +94,8 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
     """
     if not z.is_cpu or z.dtype not in _DTYPES or type(z) not in (torch.Tensor, torch.nn.Parameter):
         return None
-    described = _described(module)
+    # Exact at the start also for a strided input: there torch's own base may differ in the last bit from that of a contiguous one.
+    described = _described(module, base_inside=z.is_contiguous())
     if described is None:
         return None
     call = operator()
