@@ -36,7 +36,27 @@ def disable(host: str) -> None:
 
 
 __all__ = [
-    "CoefficientFileError", "HostError", "SpecError", "TAAFS", "activations", "calibrate", "check_gradients", "check_optimizer",
-    "convert", "count_parameters", "disable", "enable", "freeze_all_but_coefficients", "load_coefficients", "make_activation", "parameter_groups",
-    "parse_spec", "register_basis", "register_family", "resolve_spec", "restore", "save_coefficients", "sites",
-]  # fmt: skip
+    "CoefficientFileError",
+    "HostError",
+    "SpecError",
+    "TAAFS",
+    "activations",
+    "calibrate",
+    "check_gradients",
+    "check_optimizer",
+    "convert",
+    "count_parameters",
+    "disable",
+    "enable",
+    "freeze_all_but_coefficients",
+    "load_coefficients",
+    "make_activation",
+    "parameter_groups",
+    "parse_spec",
+    "register_basis",
+    "register_family",
+    "resolve_spec",
+    "restore",
+    "save_coefficients",
+    "sites",
+]

@@ -143,6 +143,10 @@ def convert(model: nn.Module, spec: str | Spec, sites: str | list[str] | None = 
     chosen = _select(table, sites)
     if taken := [site.name for site in chosen if site.converted]:
         raise HostError(f"{', '.join(taken[:3])}{' ...' if len(taken) > 3 else ''} is converted already; call restore(model) first.")
+    if (base := resolved.get("base")) is not None:
+        other = sorted({site.activation for site in chosen} - {base})
+        if other:
+            raise SpecError(f"base={base} does not fit: these sites apply {', '.join(other)}. Leave base= out; convert keeps theirs.")
     built = build_shared(resolved, chosen)
     before = count_parameters(model)
     for site, act in zip(chosen, built, strict=True):
@@ -265,6 +269,8 @@ def calibrate(model: nn.Module) -> Iterator[None]:
 
         return record
 
+    for act in acts.values():
+        act.calibrated = True  # said so before the forward passes below, which would warn
     handles = [act.register_forward_pre_hook(hook(name)) for name, act in acts.items()]
     try:
         yield

@@ -105,6 +105,17 @@ def test_calibrate_measures_each_site_once():
         pass
 
 
+def test_a_forgotten_calibration_is_said_once(recwarn):
+    act = taafs.make_activation("taafs:bspline,scale=auto")
+    for _ in range(3):
+        act(torch.randn(4))
+    assert len([w for w in recwarn if "scale=auto was not measured" in str(w.message)]) == 1
+    done = taafs.make_activation("taafs:bspline,scale=auto")
+    done.set_scale(1.0)
+    done(torch.randn(4))
+    assert len([w for w in recwarn if "scale=auto was not measured" in str(w.message)]) == 1
+
+
 def test_coefficients_without_gradient_or_optimiser_are_named():
     net = torch.nn.Sequential(taafs.make_activation("taafs:bspline"), taafs.make_activation("taafs:fourier"))
     net[0](torch.randn(4)).sum().backward()

@@ -10,7 +10,15 @@ frames, test = deepmd.zuo_frames("Cu")
 deepmd.write_zuo_systems(frames, Path("data/train"))
 deepmd.write_zuo_systems(test, Path("data/test"))
 
-orthorhombic = next(f for f in test if np.abs(np.array(f["atoms"]["lattice_mat"]) - np.diag(np.diag(f["atoms"]["lattice_mat"]))).max() < 1e-8)
+
+
+def is_orthorhombic(frame: dict) -> bool:
+    """LAMMPS data files are written for orthorhombic cells only."""
+    cell = np.array(frame["atoms"]["lattice_mat"])
+    return np.abs(cell - np.diag(np.diag(cell))).max() < 1e-8
+
+
+orthorhombic = next(frame for frame in test if is_orthorhombic(frame))
 cell = np.array(orthorhombic["atoms"]["lattice_mat"])
 positions = np.array(orthorhombic["atoms"]["coords"]) @ cell
 lammps.write_data(Path("frame.data"), positions, cell, np.zeros(len(positions), int), ["Cu"])

@@ -154,6 +154,8 @@ def test_a_pattern_that_matches_nothing_lists_the_sites(small_water):
     model = model_of(water_input("tanh", small_water))
     with pytest.raises(taafs.SpecError, match="No site matches 'fiting'. Did you mean 'fitting'"):
         taafs.convert(model, "taafs", sites="fiting")
+    with pytest.raises(taafs.SpecError, match="base=silu does not fit: these sites apply tanh"):
+        taafs.convert(model, "taafs:bspline,base=silu")
     assert not taafs.activations(model)
     assert len(taafs.convert(model, "taafs", sites="fitting").sites) == 4
     with pytest.raises(HostError, match="converted already"):

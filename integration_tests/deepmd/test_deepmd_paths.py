@@ -67,6 +67,28 @@ def test_every_path_gives_the_same_numbers_and_not_those_of_tanh(randomised, tra
         assert np.abs(stock[key] - live[key]).max() > 1e-4, key
 
 
+def test_the_operator_form_gives_the_same_numbers_in_python_and_lammps(randomised, small_water, tmp_path, monkeypatch):
+    """TAAFS_EXPORT=operator at freeze time, the library through DP_PLUGIN_PATH in LAMMPS."""
+    from taafs_plugins.activations.fused_build import build_operator_library
+
+    library = build_operator_library()
+    monkeypatch.setenv("TAAFS_EXPORT", "operator")
+    dp("freeze", "-c", randomised / "random.pt", "-o", tmp_path / "operator.pth", cwd=tmp_path)
+    monkeypatch.setenv("DP_PLUGIN_PATH", str(library))
+    plain = python_values(randomised / "frozen.pth", small_water[0])
+    torch.ops.load_library(str(library))
+    values = {
+        "python": python_values(tmp_path / "operator.pth", small_water[0]),
+        "lammps": single_point([tmp_path / "operator.pth"], small_water[0], tmp_path / "one"),
+        "lammps on 2 ranks": single_point([tmp_path / "operator.pth"], small_water[0], tmp_path / "two", ranks=2),
+    }
+    for name, value in values.items():
+        assert largest_difference(plain, value) < 1e-8, name
+    monkeypatch.delenv("DP_PLUGIN_PATH")
+    with pytest.raises(deepmd.RunError):  # without the library the file cannot be opened: the operator really is called
+        single_point([tmp_path / "operator.pth"], small_water[0], tmp_path / "none")
+
+
 def test_frozen_model_needs_nothing_of_this_package(randomised, small_water):
     code = (
         "import sys; sys.modules['taafs_plugins'] = None\n"

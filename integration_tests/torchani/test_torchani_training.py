@@ -155,20 +155,6 @@ def test_short_accuracy_check(share, sets):
     assert (ratios.mean(0) < np.maximum(ratios.std(0, ddof=1), 0.03)).all(), np.exp(ratios)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", ["network", "layer"])
-def test_a_training_step_costs_at_most_a_tenth_more(share):
-    """ANI-1x architecture, 32 molecules, whole steps on one thread, stock and TAAFS taking turns; the least disturbed step of each."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        spec = f"celu+taafs:bspline,share={share}"
-        seconds = gain.step_times(["celu", spec], steps=40, molecules=32)
-    finally:
-        torch.set_num_threads(threads)
-    assert min(seconds[spec]) <= 1.1 * min(seconds["celu"])
-
-
 def test_energies_of_one_molecule_change_with_each_curve():
     """Each of the 24 curves of a two-member ensemble is used."""
     model = small_model(members=2)

@@ -6,6 +6,7 @@ TAAFS, E. Li 2024, section 3 and eqs. 11-16. The paper adds the layer's bias aft
 from __future__ import annotations
 
 import logging
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -134,6 +135,7 @@ class TAAFS(nn.Module):
         sigma = spec.get("sigma", 1.0) if spec["scale"] == "auto" else spec["scale"]
         self.register_buffer("scale", torch.tensor(sigma, dtype=dtype, device=device))
         self._scale_value: float = float(self.scale)
+        self.calibrated: bool = spec["scale"] != "auto" or spec.get("sigma") is not None
         start = self._start(spec, shape)
         self.register_buffer("theta_start", start.to(dtype=dtype, device=device))
         self.delta = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
@@ -192,6 +194,7 @@ class TAAFS(nn.Module):
         if not 0 < value < float("inf"):
             raise ValueError(f"A scale is a positive finite number, not {value}.")
         self.scale.fill_(value)
+        self.calibrated = True
         self._scale_value = float(self.scale)
         self.base_is_squash = self.base_is_squash and self._scale_value == 1.0
 
@@ -243,6 +246,9 @@ class TAAFS(nn.Module):
             return self._eager(z.float()).to(z.dtype)
         if self.width is not None and z.shape[-1] != self.width:
             raise ValueError(f"share=neuron was built for width {self.width} but is called on width {z.shape[-1]}.")
+        if not self.calibrated and self.training and torch.is_grad_enabled():
+            self.calibrated = True  # said once
+            warnings.warn("scale=auto was not measured, 1 is used; run the model inside 'with taafs.calibrate(model):' first.")
         engine = chosen_engine()
         if engine == "plain" or needs_plain_operators():
             return self.plain(z)
@@ -264,6 +270,7 @@ class TAAFS(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._scale_value = float(self.scale)
+        self.calibrated = self.calibrated or self._scale_value != 1.0
         self.base_is_squash = self.base_is_squash and self._scale_value == 1.0
 
     def extra_repr(self) -> str:
