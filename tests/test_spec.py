@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names, family_names, is_spec
-from taafs_plugins.activations.bases import PolynomialBasis, register_basis
+from taafs_plugins.activations.bases import register_basis
+from taafs_plugins.activations.shapes import PolynomialBasis
 from taafs_plugins.activations.spec import SpecError, integer, split, with_default
 
 OPTIONS = {

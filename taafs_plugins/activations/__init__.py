@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from taafs_plugins.activations import taafs as _taafs
-from taafs_plugins.activations.bases import Basis, basis_names, register_basis
+from taafs_plugins.activations.bases import basis_names, register_basis
 from taafs_plugins.activations.engine import evaluate, project, use_engine
 from taafs_plugins.activations.families import Family, family_names, find_family, register_family
+from taafs_plugins.activations.shapes import Basis
 from taafs_plugins.activations.spec import Spec, SpecError, split
 from taafs_plugins.activations.taafs import TAAFS
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from taafs_plugins.activations.bases import Basis
+from taafs_plugins.activations.shapes import Basis
 from taafs_plugins.activations.squash import chain, derivatives, squash
 
 ENGINES = ("fused", "python", "plain")

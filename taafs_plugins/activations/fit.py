@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from taafs_plugins.activations.bases import Basis, RationalBasis
+from taafs_plugins.activations.shapes import Basis, RationalBasis
 from taafs_plugins.activations.squash import squash
 
 

@@ -15,9 +15,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from taafs_plugins.activations.bases import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis, RationalBasis
 from taafs_plugins.activations.engine import chosen_engine
 from taafs_plugins.activations.fused_build import BuildError, library
+from taafs_plugins.activations.shapes import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis, RationalBasis
 
 log = logging.getLogger(__name__)
 
