@@ -52,7 +52,8 @@ def test_register_patches_nothing(patched):
 def test_adapter_tests_with_the_patched_source(patched):
     tests = "spec_as_activation or mistakes or parameter_counts or to_the_last_bit or outside_dense"
     out = python(patched, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "test_schnetpack_sites.py", "-k", tests)
-    assert " passed" in out and "failed" not in out and "skipped" not in out
+    summary = out.strip().splitlines()[-1]  # the status is 0; warnings above it may say "failed"
+    assert " passed" in summary and "skipped" not in summary
 
 
 def test_without_a_registered_package_a_string_is_refused(patched):
