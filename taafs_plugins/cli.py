@@ -9,8 +9,11 @@ from typing import Annotated
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
 
-import typer
-from rich.console import Console
+try:
+    import typer
+    from rich.console import Console
+except ModuleNotFoundError as error:
+    sys.exit(f"The taafs command needs {error.name}; install it with: pip install 'taafs-plugins[cli]'.")
 
 console = Console()
 app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", no_args_is_help=True, add_completion=False)

@@ -24,6 +24,12 @@ print(taafs.make_activation("taafs:bspline", replaces="silu")(torch.zeros(3)).sh
     assert result.returncode == 0, result.stderr[-1000:]
 
 
+def test_without_its_extra_the_command_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; import taafs_plugins.cli"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1 and "pip install 'taafs-plugins[cli]'" in result.stderr and "Traceback" not in result.stderr
+
+
 def test_doctor_names_every_host_and_lammps():
     result = run("doctor")
     assert result.exit_code == 0, result.output

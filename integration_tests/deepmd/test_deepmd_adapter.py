@@ -12,7 +12,7 @@ import torch
 from conftest_deepmd import model_of, water_input
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters import HostError, adapter, deepmd_input
+from taafs_plugins.adapters import HostError, deepmd_input
 from taafs_plugins.experiments.deepmd import environment
 
 PATCH = Path(__file__).parents[2] / "patches" / "deepmd" / "deepmd-kit-3.2.0.patch"
@@ -199,4 +199,3 @@ else:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or starts or serialize", *tests]
     result = subprocess.run(command, capture_output=True, text=True, env={**environment(), **path}, cwd=tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]
-    assert adapter("deepmd").host == "deepmd"

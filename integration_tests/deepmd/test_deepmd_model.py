@@ -11,7 +11,6 @@ import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names
 from taafs_plugins.experiments import deepmd
 
-PAPER = deepmd.model_section("tanh", ["Cu"], sel=[60])
 COUNTS = {"global": 8, "network": 16, "layer": 48, "neuron": 1800}
 
 
