@@ -1,0 +1,181 @@
+"""What an exported model file is, so that exporters (one per host) and everything that runs such a file agree.
+
+**The file** is TorchScript, written by ``torch.jit.save`` with one extra file ``taafs.json``: the fields of :class:`Metadata`.
+
+**The method**, n atoms and p directed pairs; real numbers are of the model's dtype::
+
+    forward(pos [n, 3], Z [n] int64, idx_i [p] int64, idx_j [p] int64, offsets [p, 3]) -> energies [n]
+
+- Lengths are in Angstrom; energies are per atom, in ``energy_unit``, and their sum over the atoms is the potential energy.
+- ``r_ij = pos[idx_j] + offsets - pos[idx_i]``. Every directed pair within ``cutoff`` is there (i, j and j, i; also i, i with an image of
+  itself), in any order. Pairs a little beyond the cutoff may be there too (a list with a skin) and must not count: the
+  model drops them. p may be 0, and an atom may have no pair.
+- It is differentiable in ``pos`` and ``offsets``: forces are -dE/dpos, and the virial is -sum r_ij (x) dE/dr_ij with the part of the offsets.
+- A model with magnetic moments has a second scripted method of the same arguments, ``magmoms(...) -> [n]`` in Bohr magnetons.
+
+**Modes.** *owner*: ghosts (periodic images) are mapped to the atoms they are images of and ``offsets = x_ghost - x_owner``; one rank.
+*ghost*: ghosts are atoms of their own and offsets are 0; pairs are listed for ghosts too, out to ``hops * cutoff`` from the owned
+atoms; only the energies of owned atoms are summed, and what the gradient leaves on a ghost is sent to its owner. An atom's energy
+may depend on atoms up to ``hops`` pairs away. A model that sums over the whole structure (or needs each bond's two directions to be
+one, as CHGNet's bond graph does) allows ``owner`` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+FORMAT = 1
+EXTRA = "taafs.json"
+MODES = ("owner", "ghost")
+ENERGY_UNITS = ("eV", "kcal/mol", "hartree")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+OPERATOR = b"ops.taafs.activation"
+
+
+class ExportError(RuntimeError):
+    """A model file that cannot be written, read or used here; the message is one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a runner must know of an exported model.
+
+    Attributes
+    ----------
+    host : name of the code the model was trained in
+    cutoff : of the list of pairs, Angstrom
+    hops : how many cutoffs away an atom's energy still looks; at least 1
+    modes : of ``owner`` and ``ghost``, those that the model allows, the preferred one first
+    energy_unit : ``eV``, ``kcal/mol`` or ``hartree``
+    elements : atomic numbers the model knows
+    dtype : ``float32`` or ``float64``
+    spec : the resolved specs in it; empty for a stock model
+    versions : of ``torch``, the host and ``taafs-plugins``, at export
+    format : of the file
+
+    Raises
+    ------
+    ExportError
+        A value out of its range.
+    """
+
+    host: str
+    cutoff: float
+    hops: int
+    modes: tuple[str, ...]
+    energy_unit: str
+    elements: tuple[int, ...]
+    dtype: str
+    spec: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self):
+        for name in ("modes", "elements", "spec"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, ((value,) if value else ()) if isinstance(value, str) else tuple(value))
+        checks = {
+            "cutoff": 0 < self.cutoff < float("inf"),
+            "hops": self.hops >= 1,
+            "modes": bool(self.modes) and set(self.modes) <= set(MODES),
+            "energy_unit": self.energy_unit in ENERGY_UNITS,
+            "elements": bool(self.elements) and all(1 <= z <= 118 for z in self.elements),
+            "dtype": self.dtype in DTYPES,
+        }
+        for name, good in checks.items():
+            if not good:
+                raise ExportError(f"The model's {name} cannot be {getattr(self, name)!r}; export it again.")
+
+
+def release(version: str) -> str:
+    """``2.11.0`` of ``2.11.0+cpu``."""
+    return version.split("+")[0]
+
+
+def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Metadata) -> None:
+    """Save a scripted module with its metadata; an existing file is replaced only when the new one is whole.
+
+    Raises
+    ------
+    ExportError
+        The folder cannot be written.
+    """
+    path = Path(path)
+    versions = {"torch": torch.__version__, **metadata.versions}
+    text = json.dumps({**asdict(metadata), "versions": versions}, indent=1)
+    try:
+        handle, work = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        os.close(handle)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
+    try:
+        torch.jit.save(module, work, _extra_files={EXTRA: text})
+        os.chmod(work, 0o644)
+        os.replace(work, path)
+    finally:
+        Path(work).unlink(missing_ok=True)
+
+
+def read_metadata(path: str | os.PathLike) -> Metadata:
+    """The metadata alone, without loading the model.
+
+    Raises
+    ------
+    ExportError
+        No file, a truncated one, one without metadata, or one of a newer format.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(f"/extra/{EXTRA}")]
+            text = archive.read(names[0]) if names else None
+    except FileNotFoundError:
+        raise ExportError(f"There is no file {path}.") from None
+    except (OSError, zipfile.BadZipFile):
+        raise ExportError(f"{path} is not a whole TorchScript file; write it again with 'taafs export' or copy it again.") from None
+    if text is None:
+        raise ExportError(f"{path} holds no {EXTRA}; write it with 'taafs export' (a file of 'spkdeploy' can be given to that).")
+    try:
+        values = json.loads(text)
+        if values["format"] > FORMAT:
+            raise ExportError(f"{path} is of format {values['format']}, newer than {FORMAT}; update taafs-plugins or export it with this one.")
+        return Metadata(**values)
+    except (ValueError, TypeError, KeyError):
+        raise ExportError(f"{path}: its {EXTRA} cannot be read; write it again with 'taafs export'.") from None
+
+
+def read(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[torch.jit.ScriptModule, Metadata]:
+    """Load an exported model; the fused operators are built and loaded first when it calls them.
+
+    Raises
+    ------
+    ExportError
+        As :func:`read_metadata`; or another torch version than it was exported with; or a model that cannot be loaded.
+    """
+    metadata = read_metadata(path)
+    made = metadata.versions.get("torch", "unknown")
+    if release(made) != release(torch.__version__):
+        raise ExportError(f"{path} was exported with torch {made} and this is torch {torch.__version__}; export it again with this one.")
+    if calls_operator(path):
+        from taafs_plugins.activations.fused import operator
+
+        if operator() is None:
+            raise ExportError(f"{path} calls the fused operators, which cannot be built here; export it with TAAFS_EXPORT=plain.")
+    try:
+        module = torch.jit.load(path, map_location=device)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"{path} cannot be loaded ({reason}); write it again with 'taafs export'.") from None
+    return module.eval(), metadata
+
+
+def calls_operator(path: str | os.PathLike) -> bool:
+    """Whether the file needs the library of :func:`taafs_plugins.activations.fused_build.build_operator_library`."""
+    with zipfile.ZipFile(path) as archive:
+        return any(OPERATOR in archive.read(name) for name in archive.namelist() if name.endswith(".py"))
