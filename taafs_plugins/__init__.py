@@ -35,6 +35,13 @@ def disable(host: str) -> None:
     adapter(host).unregister()
 
 
+def export(model, path, structures=None, energy_unit=None, dtype=None):
+    """Write a CHGNet, SchNetPack or TorchANI model for LAMMPS; see :func:`taafs_plugins.md.export.export`."""
+    from taafs_plugins.md.export import export as write
+
+    return write(model, path, structures, energy_unit, dtype)
+
+
 __all__ = [
     "CoefficientFileError",
     "HostError",
@@ -48,6 +55,7 @@ __all__ = [
     "count_parameters",
     "disable",
     "enable",
+    "export",
     "freeze_all_but_coefficients",
     "load_coefficients",
     "make_activation",

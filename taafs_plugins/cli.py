@@ -56,6 +56,20 @@ def plot(model: Path, output: Annotated[Path, typer.Option("-o", help="PNG to wr
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model file of CHGNet, SchNetPack (also of spkdeploy) or TorchANI.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    structures: Annotated[Path | None, typer.Option(help="Structures to compare on, any format that ASE reads.")] = None,
+    energy_unit: Annotated[str | None, typer.Option(help="eV, kcal/mol or hartree, where the model file does not say it.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64; default: the model's own.")] = None,
+) -> None:
+    """Write a model for LAMMPS (pair_style taafs), compared with its host first. Some hosts pickle models: open only files you trust."""
+    from taafs_plugins.cli_export import export as run
+
+    run(model, output, structures, energy_unit, dtype, console, _stop)
+
+
+@app.command()
 def doctor() -> None:
     """Check the environment: hosts and versions, engines, LAMMPS, threads, data."""
     from taafs_plugins.doctor import checks

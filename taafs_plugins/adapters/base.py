@@ -4,6 +4,9 @@
 ``matches`` / ``sites``         recognise a model, list the places where it applies an activation
 ``install`` / ``uninstall``     put a trainable activation at a site, and take it away again
 ``finish``                      what the host must remember of a conversion (its saved arguments, say)
+``read_model``                  load a model from one of the host's own files
+``export_module``               the module that becomes an exported file (:mod:`taafs_plugins.md.contract`), and what it must say of itself
+``reference``                   the host's own energy, forces and stress, which an exported file must repeat
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,3 +140,46 @@ class Adapter(ABC):
 
     def finish(self, model: nn.Module, spec: Spec | None, sites: list[Site]) -> None:  # noqa: B027 - most hosts need nothing
         """Called after a conversion (``spec``) or a restore (``None``) with the sites that were changed."""
+
+    def read_model(self, path: Path, packages: frozenset[str]) -> nn.Module | None:
+        """The live model in ``path``, or None when it is not a file of this host.
+
+        Parameters
+        ----------
+        packages : the packages whose classes the file names, found without unpickling it
+
+        Raises
+        ------
+        HostError
+            A file of this host that holds no model that could be exported.
+        """
+        return None
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        """A scriptable module that keeps the contract of exported files, and its own part of their metadata.
+
+        Parameters
+        ----------
+        model : of this host, in evaluation mode; it is not changed
+        energy_unit : ``eV``, ``kcal/mol`` or ``hartree``; None when the host knows it
+
+        Returns
+        -------
+        module, {"cutoff", "hops", "modes", "energy_unit", "elements", "dtype"} as in :class:`taafs_plugins.md.contract.Metadata`
+
+        Raises
+        ------
+        HostError
+            A model that cannot keep the contract, or whose unit is not known.
+        """
+        raise HostError(f"Models of {self.host} cannot be exported by taafs-plugins.")
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        """The host's own prediction for ``ase.Atoms``, by the host's own code, in the model's energy unit and Angstrom.
+
+        Returns
+        -------
+        {"energy": float, "forces": [n, 3], and "stress": [3, 3] for three periodic directions (ASE's sign), "magmoms": [n] where the host
+        predicts them}
+        """
+        raise HostError(f"Models of {self.host} cannot be exported by taafs-plugins.")

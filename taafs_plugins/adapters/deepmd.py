@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,6 +122,9 @@ def tie_shared(model: nn.Module) -> None:
         if (share := act.spec["share"]) in ("network", "global"):
             leader = leaders.setdefault((str(act.spec), site.network if share == "network" else ""), act)
             act.delta, act.weights, act.theta_start = leader.delta, leader.weights, leader.theta_start
+
+
+EXPORTS_ITSELF = "DeePMD-kit exports its models itself: run 'dp --pt freeze' and use the file with pair_style deepmd."
 
 
 class DeepmdAdapter(Adapter):
@@ -329,6 +333,23 @@ class DeepmdAdapter(Adapter):
         setattr(site.owner, site.attribute, ActivationFn(name))
         if hasattr(site.owner, "activate_name"):
             site.owner.activate_name = name
+
+    def read_model(self, path: Path, packages: frozenset[str]) -> None:
+        """Refuses DeePMD-kit's files: it exports its models itself."""
+        if self.host in packages or not packages and _is_checkpoint(path):
+            raise HostError(EXPORTS_ITSELF)
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        raise HostError(EXPORTS_ITSELF)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # some other kind of file
+        return False
+    model = content.get("model", content) if isinstance(content, dict) else {}
+    return isinstance(model, dict) and "_extra_state" in model
 
 
 def _serialize_with_coefficients(serialize, where):

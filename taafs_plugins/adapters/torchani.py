@@ -15,6 +15,7 @@ import hashlib
 import inspect
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -212,6 +213,24 @@ class TorchANIAdapter(Adapter):
             for layer in site.layers:
                 del layer.activation
                 layer.__class__ = nn.Linear
+
+    def read_model(self, path: Path, packages: frozenset[str]) -> nn.Module | None:
+        """A model saved whole with ``torch.save(model, path)``."""
+        if self.host not in packages:
+            return None
+        from taafs_plugins.adapters.torchani_export import read_model
+
+        return read_model(path)
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        from taafs_plugins.adapters.torchani_export import export_module
+
+        return export_module(model, energy_unit)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        from taafs_plugins.adapters.torchani_export import reference
+
+        return reference(model, atoms)
 
 
 def _parsing(original, plugin: TorchANIAdapter):

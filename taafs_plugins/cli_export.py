@@ -1,0 +1,45 @@
+"""``taafs export``: a host's model file becomes one that LAMMPS runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+
+def export(
+    model: Path, output: Path, structures: Path | None, energy_unit: str | None, dtype: str | None, console: Console, stop: Callable
+) -> None:
+    """Run :func:`taafs_plugins.md.export.export`, say what was compared, and what comes next. ``stop`` ends with a sentence."""
+    from taafs_plugins.adapters import HostError
+    from taafs_plugins.md.contract import ExportError
+    from taafs_plugins.md.export import export as run
+
+    frames = None if structures is None else _read(structures, stop)
+    try:
+        with console.status(f"Exporting {model} and comparing the written file with its host"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            done = run(model, output, frames, energy_unit, dtype)
+    except (HostError, ExportError) as error:
+        stop(str(error))
+    facts = done.metadata
+    hops = f"{facts.hops} hop{'s' * (facts.hops > 1)}"
+    console.print(f"Compared: {done}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Wrote {output}: cutoff {facts.cutoff:g} A, {hops}, modes {', '.join(facts.modes)}, energies in {facts.energy_unit}, "
+        f"{len(facts.elements)} elements{', ' + '; '.join(facts.spec) if facts.spec else ', stock activations'}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _read(path: Path, stop: Callable) -> list:
+    from ase.io import read
+
+    if not path.is_file():
+        stop(f"There is no file {path}.")
+    try:
+        return read(path, ":")
+    except Exception as error:  # ASE raises many kinds
+        stop(f"ASE cannot read structures from {path} ({type(error).__name__}: {error}).")
