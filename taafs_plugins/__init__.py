@@ -35,11 +35,11 @@ def disable(host: str) -> None:
     adapter(host).unregister()
 
 
-def export(model, path, structures=None, energy_unit=None, dtype=None):
+def export(model, path, structures=None, energy_unit=None, elements=None, dtype=None):
     """Write a CHGNet, SchNetPack or TorchANI model for LAMMPS; see :func:`taafs_plugins.md.export.export`."""
     from taafs_plugins.md.export import export as write
 
-    return write(model, path, structures, energy_unit, dtype)
+    return write(model, path, structures, energy_unit, elements, dtype)
 
 
 __all__ = [

@@ -61,12 +61,13 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
     structures: Annotated[Path | None, typer.Option(help="Structures to compare on, any format that ASE reads.")] = None,
     energy_unit: Annotated[str | None, typer.Option(help="eV, kcal/mol or hartree, where the model file does not say it.")] = None,
+    elements: Annotated[str | None, typer.Option(help="H,C,O and so on, where the model file does not say it.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64; default: the model's own.")] = None,
 ) -> None:
     """Write a model for LAMMPS (pair_style taafs), compared with its host first. Some hosts pickle models: open only files you trust."""
     from taafs_plugins.cli_export import export as run
 
-    run(model, output, structures, energy_unit, dtype, console, _stop)
+    run(model, output, structures, energy_unit, elements, dtype, console, _stop)
 
 
 @app.command()

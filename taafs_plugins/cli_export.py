@@ -10,7 +10,14 @@ from rich.console import Console
 
 
 def export(
-    model: Path, output: Path, structures: Path | None, energy_unit: str | None, dtype: str | None, console: Console, stop: Callable
+    model: Path,
+    output: Path,
+    structures: Path | None,
+    energy_unit: str | None,
+    elements: str | None,
+    dtype: str | None,
+    console: Console,
+    stop: Callable,
 ) -> None:
     """Run :func:`taafs_plugins.md.export.export`, say what was compared, and what comes next. ``stop`` ends with a sentence."""
     from taafs_plugins.adapters import HostError
@@ -18,10 +25,11 @@ def export(
     from taafs_plugins.md.export import export as run
 
     frames = None if structures is None else _read(structures, stop)
+    symbols = None if elements is None else elements.replace(" ", "").split(",")
     try:
         with console.status(f"Exporting {model} and comparing the written file with its host"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            done = run(model, output, frames, energy_unit, dtype)
+            done = run(model, output, frames, energy_unit, symbols, dtype)
     except (HostError, ExportError) as error:
         stop(str(error))
     facts = done.metadata

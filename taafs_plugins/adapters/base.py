@@ -141,12 +141,16 @@ class Adapter(ABC):
     def finish(self, model: nn.Module, spec: Spec | None, sites: list[Site]) -> None:  # noqa: B027 - most hosts need nothing
         """Called after a conversion (``spec``) or a restore (``None``) with the sites that were changed."""
 
-    def read_model(self, path: Path, packages: frozenset[str]) -> nn.Module | None:
-        """The live model in ``path``, or None when it is not a file of this host.
+    def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        """The live model in ``path`` with what the file or its folder says beside it, or None when it is not a file of this host.
 
         Parameters
         ----------
         packages : the packages whose classes the file names, found without unpickling it
+
+        Returns
+        -------
+        model, {"energy_unit", "elements", "structures"} as :func:`taafs_plugins.md.export.export` takes them, each only where it is known
 
         Raises
         ------
@@ -165,7 +169,8 @@ class Adapter(ABC):
 
         Returns
         -------
-        module, {"cutoff", "hops", "modes", "energy_unit", "elements", "dtype"} as in :class:`taafs_plugins.md.contract.Metadata`
+        module, {"cutoff", "hops", "modes", "energy_unit", "elements", "dtype"} as in :class:`taafs_plugins.md.contract.Metadata`;
+        elements may be None where the host does not know them
 
         Raises
         ------

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -123,6 +124,24 @@ class SchNetPackAdapter(Adapter):
             site.owner.__class__ = snn.SO3ParametricGatedNonlinearity
         else:
             setattr(site.owner, site.attribute, site.replaces)
+
+    def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        """From ``best_model``, a Lightning checkpoint, or a file of ``spkdeploy``; the run's ``config.yaml`` gives unit and elements."""
+        if self.host not in packages:
+            return None
+        from taafs_plugins.adapters import schnetpack_files
+
+        return schnetpack_files.read_model(path), schnetpack_files.hints(path)
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        from taafs_plugins.adapters.schnetpack_export import export_module
+
+        return export_module(model, energy_unit)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        from taafs_plugins.adapters.schnetpack_export import reference
+
+        return reference(model, atoms)
 
 
 def activation(spec: str, **keys: Any) -> str:

@@ -214,13 +214,13 @@ class TorchANIAdapter(Adapter):
                 del layer.activation
                 layer.__class__ = nn.Linear
 
-    def read_model(self, path: Path, packages: frozenset[str]) -> nn.Module | None:
+    def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """A model saved whole with ``torch.save(model, path)``."""
         if self.host not in packages:
             return None
         from taafs_plugins.adapters.torchani_export import read_model
 
-        return read_model(path)
+        return read_model(path), {}
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         from taafs_plugins.adapters.torchani_export import export_module

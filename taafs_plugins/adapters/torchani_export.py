@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ ON_AXIS = 1e-3  # Angstrom; smaller components of an offset are rounding
 class ExportedANI(nn.Module):
     """An ``ANI`` model behind the contract of exported files; energies in the model's unit, self energies included.
 
+    Energies are float64: to self energies of some 40 hartree float32 would lose digits that molecular dynamics needs.
+
     TorchANI takes each pair once and both its vectors from that: of i, j and j, i the one with i < j is kept, and of an atom's bonds to its
     own images the one whose first component beyond rounding is positive.
     """
 
     def __init__(self, model: ANI) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model)
+        self.model.set_enabled("energy_shifter", False)
+        shifts = model.energy_shifter.self_energies.double()
+        self.register_buffer("self_energies", shifts if model.energy_shifter._enabled else torch.zeros_like(shifts))
         self.cutoff = float(model.cutoff)
         self.on_axis = ON_AXIS
 
@@ -43,7 +49,7 @@ class ExportedANI(nn.Module):
         # TorchANI's vector is pos[0] - pos[1] + shift
         neighbors = narrow_down(self.cutoff, elements, positions, pairs, -offsets.index_select(0, once))
         energies = self.model.compute_from_neighbors(elements, positions, neighbors, 0, True).energies
-        return energies[0]
+        return energies[0].double() + self.self_energies.index_select(0, elements[0])
 
 
 def export_module(model: nn.Module, energy_unit: str | None) -> tuple[nn.Module, dict[str, Any]]:

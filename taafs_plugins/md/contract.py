@@ -2,7 +2,7 @@
 
 **The file** is TorchScript, written by ``torch.jit.save`` with one extra file ``taafs.json``: the fields of :class:`Metadata`.
 
-**The method**, n atoms and p directed pairs; real numbers are of the model's dtype::
+**The method**, n atoms and p directed pairs; real numbers are of the model's dtype (energies may be float64)::
 
     forward(pos [n, 3], Z [n] int64, idx_i [p] int64, idx_j [p] int64, offsets [p, 3]) -> energies [n]
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 from torch import nn
 
 from taafs_plugins.adapters import HOSTS, HostError, adapter, adapter_for
@@ -49,6 +50,7 @@ def export(
     path: str | os.PathLike,
     structures: Sequence[Atoms] | None = None,
     energy_unit: str | None = None,
+    elements: Sequence[int | str] | None = None,
     dtype: str | None = None,
 ) -> Comparison:
     """Write ``model`` for LAMMPS (``pair_style taafs``) or :class:`taafs_plugins.md.calculator.ExportedCalculator`.
@@ -62,6 +64,8 @@ def export(
     path : to write
     structures : to compare on; default: five real ones of the model's elements
     energy_unit : ``eV``, ``kcal/mol`` or ``hartree``; only needed where neither host nor file says it
+    elements : symbols or atomic numbers that the model was trained on; default: those that the host or its file knows, else
+        those of ``structures``
     dtype : ``float32`` or ``float64``; default: the model's own
 
     Raises
@@ -72,7 +76,10 @@ def export(
         The file differs from the host, cannot be written, or there is nothing to compare on.
     """
     if not isinstance(model, nn.Module):
-        model = read_model(model)
+        model, hints = read_model(model)
+        energy_unit = energy_unit or hints.get("energy_unit")
+        elements = elements or hints.get("elements")
+        structures = structures if structures is not None else hints.get("structures")
     path = Path(path)
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}; make it first.")
@@ -80,12 +87,16 @@ def export(
         raise ExportError(f"dtype={dtype} is unknown; choose {' or '.join(TOLERANCE)}.")
     host = adapter_for(model)
     version = host.check_version()
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    with torch.no_grad():  # a scripted module's copy would be computed from its parameters
+        model = copy.deepcopy(model).eval()
+    model.requires_grad_(False)
     if dtype is not None:
         model = model.to(contract.DTYPES[dtype])
     module, facts = host.export_module(model, energy_unit)
+    facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
+    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in activations(model).values())))
     metadata = Metadata(
-        host=host.host, **facts, spec=tuple(dict.fromkeys(str(act.spec) for act in activations(model).values())),
+        host=host.host, **facts,
         versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
     )  # fmt: skip
     frames = default_structures(metadata.elements) if structures is None else list(structures)
@@ -113,6 +124,25 @@ def export(
     return Comparison(metadata, len(frames), differences)
 
 
+def _elements(
+    given: Sequence[int | str] | None, known: tuple[int, ...] | None, structures: Sequence[Atoms] | None, host: str
+) -> tuple[int, ...]:
+    """Atomic numbers for the file, sorted."""
+    try:
+        numbers = {atomic_numbers[z] if isinstance(z, str) else int(z) for z in given or ()}
+    except KeyError as error:
+        raise ExportError(f"{error.args[0]} is no chemical symbol.") from None
+    if known is not None:
+        if numbers - set(known):
+            unknown = ", ".join(chemical_symbols[z] for z in sorted(numbers - set(known)))
+            raise ExportError(f"The model does not know {unknown}; it knows {', '.join(chemical_symbols[z] for z in known)}.")
+        return tuple(sorted(numbers or known))
+    numbers = numbers or {int(z) for atoms in structures or () for z in atoms.numbers}
+    if not numbers:
+        raise ExportError(f"{host} keeps no list of the elements a model was trained on; name them: elements=['H', 'O'] (--elements H,O).")
+    return tuple(sorted(numbers))
+
+
 def compare(module: nn.Module, metadata: Metadata, host: Any, model: nn.Module, frames: Sequence[Atoms]) -> dict[str, float]:
     """Largest difference between an exported module and the host's own prediction, relative to the largest value in all ``frames``.
 
@@ -131,8 +161,10 @@ def compare(module: nn.Module, metadata: Metadata, host: Any, model: nn.Module, 
     return {name: value / largest[name] for name, value in differences.items()}
 
 
-def read_model(path: str | os.PathLike) -> nn.Module:
-    """The live model in a host's own file; the host is recognised by the classes that the file names, without unpickling it.
+def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """The live model in a host's own file, with what is known of it (:meth:`Adapter.read_model`).
+
+    The host is recognised by the classes that the file names, without unpickling it.
 
     Raises
     ------
@@ -147,15 +179,15 @@ def read_model(path: str | os.PathLike) -> nn.Module:
     named = packages(path)
     for host in HOSTS:
         try:
-            model = adapter(host).read_model(path, named)
+            found = adapter(host).read_model(path, named)
         except ModuleNotFoundError as error:
             raise HostError(f"{path} needs {error.name}, which is not installed: pip install 'taafs-plugins[{host}]'.") from None
-        if model is not None:
-            return model
+        if found is not None:
+            return found
     raise HostError(
-        f"{path} is not a model file of CHGNet (Trainer.save, or a dict with model.as_dict()), SchNetPack (best_model, a checkpoint, a "
-        "file of spkdeploy) or TorchANI (torch.save(model, path)). A state dict alone lacks the architecture: build the model, load it and call "
-        "taafs.export(model, path)."
+        f"{path} is no model file of CHGNet (Trainer.save, or a dict with model.as_dict()), SchNetPack (best_model, a checkpoint, "
+        "a file of spkdeploy) or TorchANI (torch.save(model, path)). A state dict alone lacks the "
+        "architecture: build the model, load it and call taafs.export(model, path)."
     )
 
 
