@@ -37,9 +37,9 @@ RESULTS = HERE / "results" / "chgnet_iron.jsonl"
 # side -> (what is trained, spec, learning rates to choose from)
 SIDES = {
     "coefficients": ("coefficients", SPEC, (1e-3, 3e-3, 1e-2, 3e-2)),
-    "last MLP, stock": ("readout", None, (3e-4, 1e-3, 3e-3)),
-    "all weights, stock": ("all", None, (1e-4, 3e-4, 1e-3)),
-    "all weights + TAAFS": ("all", SPEC, (1e-4, 3e-4, 1e-3)),
+    "last MLP, stock": ("readout", None, (3e-4, 1e-3, 3e-3, 1e-2)),
+    "all weights, stock": ("all", None, (1e-4, 3e-4, 1e-3, 3e-3)),
+    "all weights + TAAFS": ("all", SPEC, (1e-4, 3e-4, 1e-3, 3e-3)),
 }
 FRAMES = dict(train=160, validate=40, test=100)
 SEEDS = (1, 2, 3, 4)
@@ -52,6 +52,11 @@ def load(epochs: int) -> list[dict]:
     """Finished runs of one length."""
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     return [row for row in map(json.loads, lines) if row["epochs"] == epochs]
+
+
+def judged(row: dict) -> bool:
+    """Whether the run was judged on test frames (a final run), not on validation frames alone."""
+    return "test_before" in row
 
 
 def run(side: str, lr: float, seed: int, epochs: int, with_test: bool) -> dict:
@@ -103,7 +108,7 @@ def best_rates(epochs: int) -> dict[str, float]:
     """Learning rate with the lowest validation energy error of each side, from the selection runs."""
     best: dict[str, dict] = {}
     for row in sorted(load(epochs), key=lambda row: row["validation"]["e"]):
-        if "test" not in row:
+        if not judged(row):
             best.setdefault(row["side"], row)
     if missing := [side for side in SIDES if side not in best]:
         console.print(f"Run 'select' first: nothing yet for {', '.join(missing)}.")
@@ -115,7 +120,7 @@ def best_rates(epochs: int) -> dict[str, float]:
 def final(epochs: int = 10) -> None:
     """Each side at its best learning rate, every seed, judged on test and known frames."""
     rates = best_rates(epochs)
-    done = {(row["side"], row["lr"], row["seed"]) for row in load(epochs) if "test" in row}
+    done = {(row["side"], row["lr"], row["seed"]) for row in load(epochs) if judged(row)}
     for seed in SEEDS:
         for side in SIDES:
             if (side, rates[side], seed) not in done:
@@ -135,7 +140,7 @@ def ratio(side: str, base: str | None, rows: dict, key: str) -> tuple[float, flo
 @app.command()
 def report(epochs: int = 10) -> None:
     """Table of means over the seeds, paired ratios with 90% intervals, and a picture."""
-    rows = {(row["side"], row["seed"]): row for row in load(epochs) if "test" in row}
+    rows = {(row["side"], row["seed"]): row for row in load(epochs) if judged(row)}
     if not rows:
         console.print("No final runs yet: run 'select', then 'final'.")
         raise typer.Exit(1)

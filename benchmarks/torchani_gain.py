@@ -32,7 +32,7 @@ from taafs_plugins.experiments.torchani import build, parts, score_of, step_time
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "torchani_kernelforge.jsonl"
-LEARNING_RATES = (2e-3, 4e-3, 1e-2)
+LEARNING_RATES = (2e-3, 4e-3, 1e-2, 2e-2)
 SIZES = {"small": (24, 20, 16), "medium": (64, 56, 48)}
 console = Console()
 app = typer.Typer(add_completion=False, help=__doc__)
