@@ -80,10 +80,10 @@ Tensor run_sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensor
     data.base_given = t.base_given;
     data.out_is_sigmoid = t.out_is_sigmoid;
     data.fma = s.curve.from_u && tanh_backward_fused<T>();
-    const int64_t n = t.x.numel(), chunks = (n + kChunk - 1) / kChunk, size = sweep.sums();
+    const int64_t n = t.x.numel(), each = sweep.chunk_size(), chunks = (n + each - 1) / each, size = sweep.sums();
     std::vector<double> sums(chunks * size);
     at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * kChunk, std::min(n, (i + 1) * kChunk), sums.data() + i * size);
+        for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * each, std::min(n, (i + 1) * each), sums.data() + i * size);
     });
     if (!size) return {};
     std::vector<double> total(size);

@@ -11,6 +11,10 @@ namespace taafs {
 
 namespace {
 
+constexpr int kAcross = 32;              // most positions of a tile: memory is best read in order
+constexpr int kDown = kTile / kAcross;  // least periods
+constexpr int64_t kLargest = 1 << 18;  // elements; what a chunk of very wide layers may have
+
 // u = squash(z / scale), and with `order` du/dz and d2u/dz2. Loops that the compiler turns into vectors.
 template <class T>
 void squash_block(Squash kind, T inverse, const T* __restrict z, int n, int order, T* __restrict u, T* __restrict s1, T* __restrict s2) {
@@ -63,7 +67,7 @@ void squash_block(Squash kind, T inverse, const T* __restrict z, int n, int orde
 template <bool forward, bool with_u, class T>
 void silu_block(const T* __restrict z, int n, T* __restrict f1, T* __restrict f2, T* __restrict u, T* __restrict s1, T* __restrict s2) {
     for (int j = 0; j < n; ++j) {
-        const T m = exp_parts(z[j] < 0 ? z[j] : -z[j]).minus_one();  // e^-|z| - 1
+        const T m = exp_minus_one(exp_parts(z[j] < 0 ? z[j] : -z[j]));  // e^-|z| - 1
         const T e = 1 + m, e2 = 1 + e * e, both = 1 / ((1 + e) * e2);
         const T s = (z[j] < 0 ? e : T(1)) * (e2 * both);
         if constexpr (forward) {
@@ -111,8 +115,9 @@ struct Sweep<T>::Plan {
     Curve curve;
     Mode mode;
     int64_t channels;
-    int period;
-    int positions;  // vectors of each row
+    int period;           // vectors
+    int across, down;     // a tile: positions of a period, periods
+    int64_t step, chunk_size;  // elements of a period, of a chunk
     int raw = 0;
     Aligned<T> numbers;
     int64_t offset[2] = {0, 0};
@@ -121,17 +126,22 @@ struct Sweep<T>::Plan {
     Plan(const Curve& c, Mode m, const double* theta, int64_t width) : curve(c), mode(m), channels(width) {
         constexpr int n = Lanes<T>::n;
         period = int(width / std::gcd(width, int64_t(n)));
-        positions = period + kGroup - 1;
+        step = int64_t(period) * n;
+        const int pieces = (period + kAcross - 1) / kAcross;
+        across = (period + pieces - 1) / pieces;
+        down = std::max(kDown, kTile / 4 / across / kDown * kDown);
+        while (down > 1 && down * step > kLargest) down /= 2;
+        chunk_size = (kChunk + down * step - 1) / (down * step) * (down * step);
         if (with_sums(mode)) raw = raw_rows(c, sum_order(mode));
         for (int o = 0; o < orders(mode); ++o) counts[o] = kernel_rows(c, first_order(mode) + o);
-        offset[1] = int64_t(counts[0]) * positions * n;
-        numbers = Aligned<T>(int64_t(counts[0] + counts[1]) * positions * n);
+        offset[1] = int64_t(counts[0]) * step;
+        numbers = Aligned<T>(int64_t(counts[0] + counts[1]) * step);
         for (int o = 0; o < orders(mode); ++o) {
             const int count = counts[o];
             std::vector<double> rows(count * width);
             for (int64_t ch = 0; ch < width; ++ch) fill_rows(c, theta + ch * c.numbers, first_order(mode) + o, rows.data() + ch * count);
             int64_t ch = 0;
-            for (int p = 0; p < positions; ++p)
+            for (int p = 0; p < period; ++p)
                 for (int l = 0; l < n; ++l, ch = ch + 1 == width ? 0 : ch + 1) {
                     T* lane = numbers.data + offset[o] + int64_t(p) * count * n + l;
                     for (int r = 0; r < count; ++r) lane[r * n] = T(rows[ch * count + r]);
@@ -142,98 +152,126 @@ struct Sweep<T>::Plan {
     template <Mode M>
     void chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums) const;
     template <Mode M>
-    void block(const Data<T>& d, int64_t at, int count, Block<T>& b) const;
+    void tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b) const;
 };
 
-// One block: squash, kernel, and what the chain rule makes of the two, all in first-level cache.
+// One tile: squash, kernel, and what the chain rule makes of the two, all in first-level cache. It begins at element `at`; only a
+// tile of one period may reach beyond `end`.
 template <class T>
 template <Mode M>
-void Sweep<T>::Plan::block(const Data<T>& d, int64_t at, int count, Block<T>& b) const {
-    constexpr int n = Lanes<T>::n;
-    alignas(64) T buffers[12][kBlock<T>];
-    const int whole = (count + kGroup * n - 1) / (kGroup * n) * (kGroup * n);
-    // The last block is copied to where it can be padded with zeros.
+void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b) const {
+    constexpr int n = Lanes<T>::n, most = kTile * n;
+    alignas(64) T buffers[12][most];
+    // Runs of elements that lie side by side: one for each period, or a single one where the tile has all positions.
+    const bool single = b.vectors == period;
+    const int runs = single ? 1 : b.periods, whole = b.vectors * n * (single ? b.periods : 1);
+    const int count = int(std::min<int64_t>(whole, end - at));
+    // What is beyond the end is padded with zeros.
     auto input = [&](const T* data, T* buffer) -> const T* {
         if (!data) return nullptr;
-        if (whole == count) return data + at;
+        if (count == whole) return data + at;
         std::copy(data + at, data + at + count, buffer);
         std::fill(buffer + count, buffer + whole, T(0));
         return buffer;
     };
-    const T* x = input(d.x, buffers[0]);
-    const T* gy = input(d.gy, buffers[1]);
-    const T* gu = input(d.gu, buffers[2]);
-    const T* hz = input(d.hz, buffers[3]);
-    T *u = buffers[4], *s1 = buffers[5], *s2 = buffers[6], *h = buffers[7], *f1 = buffers[8], *f2 = buffers[9];
-    T *b1 = buffers[10], *b2 = buffers[11];  // the base (Forward) or its first two derivatives
-
-    b.vectors = whole / n;
-    b.out[0] = f1;
-    b.out[1] = f2;
+    const T* in_x = input(d.x, buffers[0]);
+    const T* in_gy = input(d.gy, buffers[1]);
+    const T* in_gu = input(d.gu, buffers[2]);
+    const T* in_hz = input(d.hz, buffers[3]);
+    const int64_t dense = int64_t(b.vectors) * n;
     const bool silu = curve.base == Base::Silu && !d.base_given;  // else the base's part is in out already, or there is none
-    const bool one_exp = silu && curve.squash == Squash::Tanh && curve.scale == 1.0;
-    if (!curve.from_u) {
-        if (silu) {
-            constexpr bool forward = M == Mode::Forward;
-            one_exp ? silu_block<forward, true>(x, whole, b1, b2, u, s1, s2) : silu_block<forward, false>(x, whole, b1, b2, u, s1, s2);
+    const bool tanh_base = curve.base == Base::Tanh;
+
+    b.out[0] = buffers[8];
+    b.out[1] = buffers[9];
+    if (!curve.from_u || (M == Mode::Forward && d.u_out))
+        b.u = buffers[4], b.u_step = dense;
+    else
+        b.u = in_x, b.u_step = step;
+    if constexpr (M == Mode::Double)
+        b.h = buffers[7], b.h_step = dense;
+    else
+        b.h = in_gy, b.h_step = step;
+
+    for (int r = 0; r < runs; ++r) {
+        const int64_t here = r * step, there = r * dense;
+        const T* x = in_x + here;
+        T *u = buffers[4] + there, *s1 = buffers[5] + there, *s2 = buffers[6] + there, *h = buffers[7] + there;
+        T *b1 = buffers[10] + there, *b2 = buffers[11] + there;  // the base (Forward) or its first two derivatives
+        if (!curve.from_u) {
+            const bool one_exp = silu && curve.squash == Squash::Tanh && curve.scale == 1.0;
+            if (silu) {
+                constexpr bool forward = M == Mode::Forward;
+                one_exp ? silu_block<forward, true>(x, whole, b1, b2, u, s1, s2) : silu_block<forward, false>(x, whole, b1, b2, u, s1, s2);
+            }
+            if (!one_exp) squash_block(curve.squash, T(1 / curve.scale), x, whole, first_order(M), u, s1, s2);
+        } else if (M == Mode::Forward && d.u_out) {
+            for (int j = 0; j < whole; ++j) u[j] = tanh_of(x[j]);
+            std::copy(u, u + count, d.u_out + at + here);
+        } else if constexpr (M != Mode::Forward) {
+            one_minus_square(x, s1, whole, d.fma);
         }
-        if (!one_exp) squash_block(curve.squash, T(1 / curve.scale), x, whole, first_order(M), u, s1, s2);
-        b.u = u;
-    } else if (M == Mode::Forward && d.u_out) {
-        for (int j = 0; j < whole; ++j) u[j] = tanh_of(x[j]);
-        std::copy(u, u + count, d.u_out + at);
-        b.u = u;
-    } else {
-        if constexpr (M != Mode::Forward) one_minus_square(x, s1, whole, d.fma);
-        b.u = x;
+        if constexpr (M == Mode::Double) {
+            const T *gy = in_gy + here, *hz = in_hz + here;
+            for (int j = 0; j < whole; ++j) h[j] = hz[j] * gy[j] * s1[j];
+        }
     }
-    b.h = gy;
-    if constexpr (M == Mode::Double) {
-        for (int j = 0; j < whole; ++j) h[j] = hz[j] * gy[j] * s1[j];
-        b.h = h;
-    }
+
     run<T, M>(curve, b);
 
-    T* out = d.out + at;
-    const bool tanh_base = curve.base == Base::Tanh;
-    if constexpr (M == Mode::Forward) {
-        if (tanh_base)
-            for (int j = 0; j < count; ++j) out[j] = b.u[j] + f1[j];
-        else if (silu)
-            for (int j = 0; j < count; ++j) out[j] = b1[j] + f1[j];
-        else if (d.base_given)
-            for (int j = 0; j < count; ++j) out[j] += f1[j];
-        else
-            std::copy(f1, f1 + count, out);
-    } else if constexpr (M != Mode::Double) {
-        if (tanh_base)
-            for (int j = 0; j < count; ++j) {
-                const T t = gy[j] * s1[j];
-                out[j] = t + t * f1[j];
-            }
-        else if (silu)
-            for (int j = 0; j < count; ++j) out[j] = gy[j] * (b1[j] + s1[j] * f1[j]);
-        else if (d.base_given) {
-            if (d.out_is_sigmoid) silu_backward_in_place(gy, x, out, count);
-            for (int j = 0; j < count; ++j) out[j] += gy[j] * s1[j] * f1[j];
-        } else
-            for (int j = 0; j < count; ++j) out[j] = gy[j] * s1[j] * f1[j];
-        if (gu)
-            for (int j = 0; j < count; ++j) out[j] += gu[j] * s1[j];
-    } else {
-        T* out2 = d.out2 + at;
-        if (curve.from_u) {
-            const T one = tanh_base;
-            for (int j = 0; j < count; ++j) {
-                const T slope = one + f1[j];
-                out[j] = hz[j] * s1[j] * slope;
-                out2[j] = hz[j] * gy[j] * (s1[j] * f2[j] - 2 * x[j] * slope);
+    for (int r = 0; r < runs; ++r) {
+        const int64_t here = r * step, there = r * dense;
+        const T* x = in_x + here;
+        const T *u = b.u + r * b.u_step, *s1 = buffers[5] + there, *s2 = buffers[6] + there, *f1 = buffers[8] + there, *f2 = buffers[9] + there;
+        const T *b1 = buffers[10] + there, *b2 = buffers[11] + there;
+        T* out = d.out + at + here;
+        if constexpr (M == Mode::Forward) {
+            if (tanh_base)
+                for (int j = 0; j < count; ++j) out[j] = u[j] + f1[j];
+            else if (silu)
+                for (int j = 0; j < count; ++j) out[j] = b1[j] + f1[j];
+            else if (d.base_given)
+                for (int j = 0; j < count; ++j) out[j] += f1[j];
+            else
+                std::copy(f1, f1 + count, out);
+        } else if constexpr (M != Mode::Double) {
+            const T* gy = in_gy + here;
+            if (tanh_base)
+                for (int j = 0; j < count; ++j) {
+                    const T t = gy[j] * s1[j];
+                    out[j] = t + t * f1[j];
+                }
+            else if (silu)
+                for (int j = 0; j < count; ++j) out[j] = gy[j] * (b1[j] + s1[j] * f1[j]);
+            else if (d.base_given) {
+                if (d.out_is_sigmoid) silu_backward_in_place(gy, x, out, count);
+                for (int j = 0; j < count; ++j) out[j] += gy[j] * s1[j] * f1[j];
+            } else
+                for (int j = 0; j < count; ++j) out[j] = gy[j] * s1[j] * f1[j];
+            if (in_gu) {
+                const T* gu = in_gu + here;
+                for (int j = 0; j < count; ++j) out[j] += gu[j] * s1[j];
             }
         } else {
-            if (!silu) std::fill(b1, b1 + count, T(0)), b2 = b1;
-            for (int j = 0; j < count; ++j) {
-                out[j] = hz[j] * (b1[j] + s1[j] * f1[j]);
-                out2[j] = hz[j] * gy[j] * (b2[j] + s1[j] * s1[j] * f2[j] + s2[j] * f1[j]);
+            const T *gy = in_gy + here, *hz = in_hz + here;
+            T* out2 = d.out2 + at + here;
+            if (curve.from_u) {
+                const T one = tanh_base;
+                for (int j = 0; j < count; ++j) {
+                    const T slope = one + f1[j];
+                    out[j] = hz[j] * s1[j] * slope;
+                    out2[j] = hz[j] * gy[j] * (s1[j] * f2[j] - 2 * x[j] * slope);
+                }
+            } else if (silu) {
+                for (int j = 0; j < count; ++j) {
+                    out[j] = hz[j] * (b1[j] + s1[j] * f1[j]);
+                    out2[j] = hz[j] * gy[j] * (b2[j] + s1[j] * s1[j] * f2[j] + s2[j] * f1[j]);
+                }
+            } else {
+                for (int j = 0; j < count; ++j) {
+                    out[j] = hz[j] * (s1[j] * f1[j]);
+                    out2[j] = hz[j] * gy[j] * (s1[j] * s1[j] * f2[j] + s2[j] * f1[j]);
+                }
             }
         }
     }
@@ -243,16 +281,20 @@ template <class T>
 template <Mode M>
 void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums) const {
     constexpr int n = Lanes<T>::n;
-    Aligned<T> lanes(int64_t(raw) * positions * n);
-    Block<T> b;
+    Aligned<T> lanes(int64_t(raw) * step);
+    Block<T> b{};
     b.period = period;
     b.uniform = channels == 1;
     b.bounded = curve.squash != Squash::Linear;
     for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o]};
     b.sums = {lanes.data, raw};
-    for (int64_t at = begin; at < end; at += kBlock<T>) {
-        b.p = int(at / n % period);
-        block<M>(d, at, int(std::min<int64_t>(kBlock<T>, end - at)), b);
+    for (int64_t at = begin; at < end;) {  // chunks begin at position 0
+        b.periods = int(std::clamp<int64_t>((end - at) / step, 1, down));
+        for (b.p = 0; b.p < period && at + b.p * n < end; b.p += across) {
+            b.vectors = std::min(across, period - b.p);
+            tile<M>(d, at + b.p * n, end, b);
+        }
+        at += b.periods * step;
     }
     if constexpr (with_sums(M)) std::copy(lanes.data, lanes.data + lanes.size, sums);
 }
@@ -266,7 +308,12 @@ Sweep<T>::~Sweep() = default;
 
 template <class T>
 int64_t Sweep<T>::sums() const {
-    return int64_t(plan_->raw) * plan_->positions * Lanes<T>::n;
+    return int64_t(plan_->raw) * plan_->step;
+}
+
+template <class T>
+int64_t Sweep<T>::chunk_size() const {
+    return plan_->chunk_size;
 }
 
 template <class T>
@@ -286,7 +333,7 @@ void Sweep<T>::fold(const double* sums, double* grad) const {
     const int raw = plan.raw;
     std::vector<double> by_channel(raw * plan.channels);
     int64_t ch = 0;
-    for (int p = 0; p < plan.positions; ++p)
+    for (int p = 0; p < plan.period; ++p)
         for (int l = 0; l < n; ++l, ch = ch + 1 == plan.channels ? 0 : ch + 1)
             for (int r = 0; r < raw; ++r) by_channel[ch * raw + r] += sums[(int64_t(p) * raw + r) * n + l];
     for (ch = 0; ch < plan.channels; ++ch)

@@ -6,8 +6,8 @@
 
 namespace taafs {
 
-// Elements are worked off in chunks; each chunk leaves its own sums, and they are added in order, so a result does not
-// depend on the number of threads.
+// Elements are worked off in chunks of at least so many; each chunk leaves its own sums, and they are added in order, so a result
+// does not depend on the number of threads.
 constexpr int64_t kChunk = 32768;
 
 // Pointers to contiguous data; null where a mode has no use for one.
@@ -33,6 +33,8 @@ class Sweep {
     ~Sweep();
     // Doubles that one chunk's sums take: 0 unless Gradient or Double.
     int64_t sums() const;
+    // Elements of a chunk: as many as whole rows of the layer make whole vectors.
+    int64_t chunk_size() const;
     void chunk(const Data<T>&, int64_t begin, int64_t end, double* sums) const;
     // Adds what all chunks' sums together make of grad [channels, numbers].
     void fold(const double* sums, double* grad) const;
