@@ -35,6 +35,11 @@ def base_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _numbers(act: TAAFS) -> dict[str, torch.Tensor]:
+    """Coefficients, start and scale; the spec is in the file's metadata."""
+    return {key: value for key, value in act.state_dict().items() if key != "_extra_state" and not key.startswith("base.")}
+
+
 def save_coefficients(model: nn.Module, path: str | Path) -> None:
     """Write the coefficients, scales and specs of every trained activation, and a hash of the network around them.
 
@@ -52,9 +57,8 @@ def save_coefficients(model: nn.Module, path: str | Path) -> None:
     for site in sites:
         act = site.current
         specs[site.name] = str(act.spec)
-        for key, value in act.state_dict().items():
-            if not key.startswith("base."):
-                tensors[f"{site.name}.{key}"] = value.detach().cpu().clone().contiguous()
+        for key, value in _numbers(act).items():
+            tensors[f"{site.name}.{key}"] = value.detach().cpu().clone().contiguous()
     metadata = {"format": FORMAT, "specs": json.dumps(specs), "base": base_hash(model)}
     save_file(tensors, str(path), metadata=metadata)
 
@@ -97,7 +101,7 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
         built.update(zip((s.name for s in sites), build_shared(parse_spec(spec), sites), strict=True))
     for name, act in built.items():
         own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        expected = {key: value.shape for key, value in act.state_dict().items() if not key.startswith("base.")}
+        expected = {key: value.shape for key, value in _numbers(act).items()}
         if {key: value.shape for key, value in own.items()} != expected:
             raise CoefficientFileError(f"{path}: the numbers of {name} do not fit its spec {specs[name]}.")
         act.load_state_dict(own, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -269,15 +270,22 @@ def calibrate(model: nn.Module) -> Iterator[None]:
 
         return record
 
+    before = {name: act.calibrated for name, act in acts.items()}
     for act in acts.values():
         act.calibrated = True  # said so before the forward passes below, which would warn
     handles = [act.register_forward_pre_hook(hook(name)) for name, act in acts.items()]
     try:
         yield
+        if unseen := [name for name, (_, n) in sums.items() if n == 0]:
+            raise SpecError(f"scale=auto: {', '.join(unseen)} was not called on the given frames; no scale was changed.")
+        if wrong := [name for name, (total, _) in sums.items() if not math.isfinite(total)]:
+            raise SpecError(f"scale=auto: the inputs of {', '.join(wrong)} are not finite on the given frames; no scale was changed.")
+    except BaseException:
+        for name, act in acts.items():
+            act.calibrated = before[name]
+        raise
     finally:
         for handle in handles:
             handle.remove()
-    if unseen := [name for name, (_, n) in sums.items() if n == 0]:
-        raise SpecError(f"scale=auto: {', '.join(unseen)} was not called on the given frames; no scale was changed.")
     for name, act in acts.items():
         act.set_scale(max((sums[name][0] / sums[name][1]) ** 0.5, 1e-12))

@@ -41,6 +41,30 @@ def test_state_dict_pickle_and_deepcopy(tmp_path):
         assert torch.equal(other(z), act(z))
 
 
+OTHERS = ["legendre", "chebyshev1,rate=10", "chebyshev1,squash=softsign", "chebyshev1,scale=2", "chebyshev1,base=gelu"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_state_dict_of_another_spec_with_as_many_numbers_is_refused(other):
+    """The shapes are the same: without the check the same numbers would give another curve without a word."""
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), taafs.make_activation("taafs:chebyshev1", "silu"))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), taafs.make_activation(f"taafs:{other}", "silu"))
+    for strict in (True, False):
+        with pytest.raises(RuntimeError, match=r"at 1 were saved with 'taafs:chebyshev1,.*this model has 'taafs:.*spec of the file"):
+            model.load_state_dict(net.state_dict(), strict=strict)
+    assert not model[1].delta.any()
+    state = {key: value for key, value in net.state_dict().items() if not key.endswith("_extra_state")}
+    assert str(copy.deepcopy(net).load_state_dict(state)) == "<All keys matched successfully>"  # files without it load as before
+
+
+def test_base_and_start_in_the_text_do_not_matter_to_a_state_dict():
+    act = taafs.make_activation("taafs:chebyshev1,base=gelu,init=random,seed=3", "gelu", dtype=F64)
+    fresh = taafs.make_activation("taafs:chebyshev1", "gelu", dtype=F64)
+    fresh.load_state_dict(act.state_dict())
+    z = torch.randn(5, dtype=F64)
+    assert torch.equal(fresh(z), act(z))
+
+
 def test_constants_survive_a_change_of_dtype():
     act = taafs.make_activation("taafs:legendre", dtype=F64)
     act.delta.data.normal_()
@@ -101,8 +125,21 @@ def test_calibrate_measures_each_site_once():
     assert torch.allclose(net[1].scale, net[0](x).square().mean().sqrt(), rtol=1e-5)
     with pytest.raises(taafs.SpecError, match="not called"), taafs.calibrate(net):
         pass
+    with pytest.raises(taafs.SpecError, match="not finite"), taafs.calibrate(net):
+        net(float("nan") * x)
+    assert torch.allclose(net[1].scale, net[0](x).square().mean().sqrt(), rtol=1e-5)
     with pytest.raises(taafs.SpecError, match="No site has scale=auto"), taafs.calibrate(net[0]):
         pass
+
+
+def test_a_failed_calibration_is_no_calibration(recwarn):
+    act = taafs.make_activation("taafs:bspline,scale=auto")
+    with pytest.raises(RuntimeError, match="of the user's"), taafs.calibrate(torch.nn.Sequential(act)):
+        act(torch.randn(4))
+        raise RuntimeError("of the user's")
+    assert float(act.scale) == 1.0
+    act(torch.randn(4))
+    assert len([w for w in recwarn if "scale=auto was not measured" in str(w.message)]) == 1
 
 
 def test_a_forgotten_calibration_is_said_once(recwarn):

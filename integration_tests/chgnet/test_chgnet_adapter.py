@@ -182,7 +182,19 @@ def test_a_stock_process_refuses_a_converted_model(tuned, tmp_path):
     torch.save({"model": tuned.as_dict()}, tmp_path / "model.pth.tar")
     done = fresh("from chgnet.model import CHGNet\nCHGNet.from_file('model.pth.tar')", tmp_path)
     assert done.returncode != 0
-    assert "NotImplementedError" in done.stderr and "taafs:chebyshev1" in done.stderr
+    assert "NotImplementedError" in done.stderr and "KeyError: \"taafs:chebyshev1," in done.stderr
+    assert "call taafs_plugins.enable('chgnet') before chgnet loads this model" in done.stderr
+
+
+def test_saved_arguments_build_the_same_model():
+    """``non_linearity`` as a saved model has it, with the hint for processes that cannot read it, is a spec too."""
+    from chgnet.model import CHGNet
+
+    model = CHGNet(non_linearity="taafs:chebyshev1,degree=3", **PAPER)
+    assert model.model_args["non_linearity"].endswith(chgnet_adapter.HINT)
+    for arguments in (model.model_args, {**PAPER, "non_linearity": model.model_args["non_linearity"]}):
+        again = CHGNet(**arguments)
+        assert again.n_params == 403190 and again.model_args == model.model_args
 
 
 def test_two_conversions_of_one_model_survive_a_round_trip():

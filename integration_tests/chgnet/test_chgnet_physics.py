@@ -136,6 +136,11 @@ def test_a_structure_without_atoms_fails_as_in_stock_and_not_in_calibration():
     taafs.convert(model, "taafs:chebyshev1,scale=auto")
     outcomes = [_outcome(network, empty) for network in (stock(), model)]
     assert isinstance(outcomes[0], Exception) and type(outcomes[0]) is type(outcomes[1])
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(type(outcomes[0])), taafs.calibrate(model):
+        model.predict_structure(empty)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert not any(act.calibrated for act in taafs.activations(model).values())  # so the next training says it
     with pytest.raises(ValueError, match="Structure 0 has no atoms; leave it out"):
         Frames([empty], [0.0], [np.zeros((0, 3))])
 

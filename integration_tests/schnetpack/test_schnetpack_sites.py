@@ -211,6 +211,14 @@ def test_pickled_whole_and_state_dict(kind):
     assert torch.equal(before["forces"], predict(other)["forces"])
 
 
+def test_a_state_dict_of_another_spec_is_refused():
+    model, other = potential(), potential()
+    taafs.convert(model, "taafs:chebyshev1")
+    taafs.convert(other, "taafs:legendre")
+    with pytest.raises(RuntimeError, match="were saved with 'taafs:chebyshev1,.*this model has 'taafs:legendre,"):
+        other.load_state_dict(model.state_dict())
+
+
 def randomise_all(kind):
     model = potential(kind)
     taafs.convert(model, "taafs:bspline", sites=["*"])

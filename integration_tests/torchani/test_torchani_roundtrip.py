@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from torchani.nn import ANINetworks, Ensemble
+from torchani.nn import Ensemble
 from torchani_small import batch, energies_forces, frames, randomise, small_model, with_all_elements
 
 import taafs_plugins as taafs
@@ -64,6 +64,16 @@ def test_state_dict(trained, tmp_path):
     assert same(fresh, reference)
     with pytest.raises(RuntimeError, match="Unexpected key"):  # a stock model refuses, it does not drop them
         copy.deepcopy(stock).load_state_dict(state)
+
+
+@pytest.mark.parametrize("other", ["taafs:legendre", "taafs:bspline,rate=10", "taafs:bspline,share=network"])
+def test_a_state_dict_of_another_spec_is_refused(other):
+    """As many numbers, another curve; through TorchANI's loader."""
+    model, fresh = small_model(), small_model(seed=9)
+    taafs.convert(model, SPEC)
+    taafs.convert(fresh, other)
+    with pytest.raises(RuntimeError, match=r"H.layers.0.activation were saved with 'taafs:bspline,.*build or convert it with the spec"):
+        fresh.load_state_dict(randomise(model).state_dict())
 
 
 def test_state_dict_of_parts(trained):
@@ -241,8 +251,23 @@ def test_stock_infer_model_is_untouched(trained):
     assert torch.allclose(infer(x)[1], stock(x).energies, rtol=0, atol=TOLERANCE)
 
 
-def test_pretrained_layout():
-    """Eight members of the ANI-1x architecture, frozen as torchani.models hands them out: only coefficients train."""
-    model = Ensemble([ANINetworks.like_1x() for _ in range(8)]).requires_grad_(False)
+def test_pretrained_models(monkeypatch):
+    """``torchani.models.ANI1x()`` with the download replaced: eight members, same numbers after converting, only coefficients train."""
+    from torchani import models
+
+    with monkeypatch.context() as patch:  # its own architecture with weights by seed
+        patch.setattr(models, "_fetch_state_dict", lambda *_, **__: {})
+        patch.setattr(models.ANI, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        state = models.ANI1x().state_dict()
+    monkeypatch.setattr(models, "_fetch_state_dict", lambda name, **_: state)
+    model = models.ANI1x()
+    x = batch(frames(limit=2), dtype=torch.float32)
+    stock = model(x).energies
     assert taafs.convert(model, SPEC).added == 8 * 96
+    assert torch.equal(model(x).energies, stock)
     assert {name.rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.requires_grad} == {"delta"}
+    again = models.ANI1x()
+    taafs.convert(again, SPEC)
+    again.load_state_dict(randomise(model).state_dict())
+    assert torch.equal(again(x).energies, model(x).energies) and not torch.allclose(model(x).energies, stock)

@@ -267,8 +267,29 @@ class TAAFS(nn.Module):
             return weights[..., 0] * base + weights[..., 1] * y
         return base + y
 
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def get_extra_state(self) -> torch.Tensor:
+        """The part of the spec that gives the stored numbers their meaning, as bytes: a tensor like all else in a state dict."""
+        text = f"{self.spec.with_options(base=None, init=None, seed=None)},base={self.base_name}"
+        return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Nothing to set: a state dict of another spec was refused before (see :meth:`_load_from_state_dict`)."""
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+        """Refuses numbers of another spec: many bases have as many, and ``rate`` and ``squash`` do not show in their shape."""
+        own = self.get_extra_state()
+        key = f"{prefix}_extra_state"
+        if key not in state_dict:  # a file from before this check, or one that keeps numbers only
+            state_dict = {**state_dict, key: own}
+        stored = state_dict[key]
+        if not torch.equal(stored.cpu().to(own.dtype), own):
+            saved, here = (bytes(x.cpu().to(torch.uint8).tolist()).decode() for x in (stored, own))
+            errors.append(
+                f"The coefficients at {prefix.rstrip('.') or 'this activation'} were saved with '{saved}', this model has '{here}': "
+                "build or convert it with the spec of the file."
+            )
+            return
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         self._scale_value = float(self.scale)
         self.calibrated = self.calibrated or self._scale_value != 1.0
         self.base_is_squash = self.base_is_squash and self._scale_value == 1.0

@@ -25,6 +25,9 @@ STOCK = ("relu", "silu", "scaledsilu", "gelu", "softplus", "sigmoid", "tanh")  #
 # Source of CHGNet.__init__, MLP and GatedMLP in the tested versions, see _fingerprint
 FINGERPRINTS = {"0.4.2": "7c4d7ada9fce9857f1be19ad47e598d1b148e7588c45215ff3d255904c37d060"}
 
+# Behind the spec in saved arguments: a process without the adapter ends with CHGNet's KeyError, which shows this text
+HINT = " (call taafs_plugins.enable('chgnet') before chgnet loads this model)"
+
 
 class CHGNetAdapter(Adapter):
     """CHGNet's sites, its saved arguments, and specs in ``non_linearity``.
@@ -114,7 +117,7 @@ class CHGNetAdapter(Adapter):
         """
         if arguments.get("taafs"):
             return arguments["taafs"]["stock"]
-        text = arguments["non_linearity"]
+        text = arguments["non_linearity"].removesuffix(HINT)
         if ":" not in text and "," not in text and (hint := nearest(text.lower(), list(STOCK))):
             raise SpecError(f"Unknown non_linearity '{text}'. {hint}CHGNet has {', '.join(STOCK)}; a spec looks like 'taafs:chebyshev1'.")
         base = parse_spec(text).get("base", "silu")
@@ -128,14 +131,15 @@ class CHGNetAdapter(Adapter):
 
         arguments = model.model_args
         stock = self.stock_name(arguments)
-        spec, saved, patterns = arguments["non_linearity"], arguments.pop("taafs", None), arguments.pop("taafs_sites", None)
+        spec = arguments["non_linearity"].removesuffix(HINT)
+        saved, patterns = arguments.pop("taafs", None), arguments.pop("taafs_sites", None)
         arguments["non_linearity"] = stock
         conversions = saved["conversions"] if saved else [{"spec": str(parse_spec(spec).with_options(base=None)), "sites": patterns}]
         for conversion in conversions:
             print(f"CHGNet with {convert(model, conversion['spec'], conversion['sites'])}")
 
     def finish(self, model: nn.Module, spec: Spec | None, sites: list[Site]) -> None:
-        """Keep ``model_args`` true: ``non_linearity`` becomes the first spec, ``taafs`` holds each spec with its sites."""
+        """Keep ``model_args`` true: ``non_linearity`` becomes the first spec and ``HINT``, ``taafs`` holds each spec with its sites."""
         arguments = model.model_args
         note = arguments.pop("taafs", None) or {"stock": arguments["non_linearity"], "conversions": []}
         changed = {site.name for site in sites}
@@ -143,7 +147,7 @@ class CHGNetAdapter(Adapter):
         if spec is not None:
             conversions.append({"spec": str(spec), "sites": [site.name for site in sites]})
         conversions = [c for c in conversions if c["sites"]]
-        arguments["non_linearity"] = conversions[0]["spec"] if conversions else note["stock"]
+        arguments["non_linearity"] = conversions[0]["spec"] + HINT if conversions else note["stock"]
         if conversions:
             arguments["taafs"] = {"stock": note["stock"], "conversions": conversions}
 
