@@ -77,11 +77,13 @@ class Adapter(ABC):
     ----------
     host : distribution and import name
     tested : versions of the host that the tests run against
+    periodic_only : whether the host predicts structures only that are periodic in three directions
     defaults : keys that a spec leaves out and their measured values in this host (evidence: docs/results.md)
     """
 
     host: str
     tested: tuple[str, ...]
+    periodic_only: bool = False
     defaults: Mapping[str, Any] = {}
 
     def check_version(self) -> str:

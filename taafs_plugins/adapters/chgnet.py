@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -40,6 +41,7 @@ class CHGNetAdapter(Adapter):
 
     host = "chgnet"
     tested = tuple(FINGERPRINTS)
+    periodic_only = True
     _wrapper: Any = None
 
     def defaults_for(self, spec: Spec) -> dict[str, Any]:
@@ -150,6 +152,25 @@ class CHGNetAdapter(Adapter):
         arguments["non_linearity"] = conversions[0]["spec"] + HINT if conversions else note["stock"]
         if conversions:
             arguments["taafs"] = {"stock": note["stock"], "conversions": conversions}
+
+    # Export -----------------------------------------------------------------------------------------------------------------
+
+    def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        """From a file of ``Trainer.save``, one with ``model.as_dict()`` in it, or a model pickled whole."""
+        from taafs_plugins.adapters.chgnet_files import read_model
+
+        model = read_model(path, packages, self)
+        return None if model is None else (model, {})
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        from taafs_plugins.adapters.chgnet_export import export_module
+
+        return export_module(model, energy_unit)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        from taafs_plugins.adapters.chgnet_export import reference
+
+        return reference(model, atoms)
 
     # Sites ------------------------------------------------------------------------------------------------------------------
 

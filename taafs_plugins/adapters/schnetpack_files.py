@@ -95,16 +95,12 @@ def hints(path: Path) -> dict[str, Any]:
         if str(unit).lower() not in UNITS:
             raise HostError(f"{path} was trained with energies in {unit}; exported files know {', '.join(sorted(set(UNITS.values())))}.")
         found["energy_unit"] = UNITS[str(unit).lower()]
-    data = value("data.datapath")
-    if data is not None and (base := _existing(Path(str(data)), folder)) is not None:
-        found |= _frames(base)
+    for start in (Path.cwd(), *folder.resolve().parents):  # where spktrain was called: the saved config keeps it as a name only
+        OmegaConf.update(config, "run.work_dir", str(start), force_add=True)
+        data = value("data.datapath")
+        if data is not None and (start / str(data)).is_file():
+            return found | _frames(start / str(data))
     return found
-
-
-def _existing(data: Path, folder: Path) -> Path | None:
-    """The database, by its own path, or below a folder that holds the run."""
-    candidates = [data] if data.is_absolute() else [Path.cwd() / data, *(parent / data for parent in folder.resolve().parents)]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _frames(database: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +12,7 @@ from ase.data import chemical_symbols, covalent_radii, reference_states
 from ase.spacegroup import crystal
 
 COUNT = 5
+PACKED = 8
 # Prototypes of inorganic crystals at their measured lattice constants, Angstrom
 CRYSTALS = {
     "NaCl": lambda: bulk("NaCl", "rocksalt", a=5.640, cubic=True),
@@ -25,13 +26,14 @@ CRYSTALS = {
 }
 
 
-def structures(elements: tuple[int, ...], count: int = COUNT, seed: int = 0) -> list[Atoms]:
+def structures(elements: tuple[int, ...], periodic: bool = False, count: int = COUNT, seed: int = 0) -> list[Atoms]:
     """Rattled crystals in strained cells, molecules alone, and molecules packed so that their images touch.
 
     Parameters
     ----------
     elements : atomic numbers the model knows
-    count : how many; when too few real ones exist of these elements, dense packings of them fill up
+    periodic : whether all must be periodic
+    count : how many, at least; packings of up to 8 elements follow when there are too few, and until every element is in one
 
     Returns
     -------
@@ -48,13 +50,14 @@ def structures(elements: tuple[int, ...], count: int = COUNT, seed: int = 0) -> 
     molecules.sort(key=lambda atoms: (-len(set(atoms.symbols)), -len(atoms)))
     chosen = crystals[: count - 2] if molecules else crystals[:count]
     for index, atoms in enumerate(molecules[: count - len(chosen)]):
-        if index % 2 == 0:
+        if periodic or index % 2 == 0:
             atoms.center(vacuum=1.5)
             atoms.pbc = True
         chosen.append(atoms)
-    packings = itertools.count()
-    while len(chosen) < count:
-        chosen.append(_packing(elements, next(packings), generator))
+    missing = [z for z in elements if not any(z in atoms.numbers for atoms in chosen)]
+    groups = [missing[start : start + PACKED] for start in range(0, len(missing), PACKED)]
+    groups += [elements[:PACKED]] * (count - len(chosen) - len(groups))
+    chosen += [_packing(group, generator) for group in groups]
     chosen.sort(key=lambda atoms: not atoms.pbc.all())
     return [_off_equilibrium(atoms, generator) for atoms in chosen]
 
@@ -64,13 +67,15 @@ def _element(z: int) -> Atoms | None:
     state = reference_states[z]
     if state is None or state["symmetry"] not in ("fcc", "bcc", "hcp", "diamond"):
         return None
-    return bulk(chemical_symbols[z])
+    try:
+        return bulk(chemical_symbols[z])
+    except (ValueError, RuntimeError):  # a lattice with a basis that ASE does not have
+        return None
 
 
-def _packing(elements: tuple[int, ...], index: int, generator: np.random.Generator) -> Atoms:
-    """Up to 8 atoms of up to 4 elements on a face-centred lattice that fits their covalent radii."""
-    kinds = np.roll(elements, -4 * index)[:4]
-    numbers = np.resize(kinds, 8)
+def _packing(elements: Sequence[int], generator: np.random.Generator) -> Atoms:
+    """8 atoms of the elements on a face-centred lattice that fits their covalent radii."""
+    numbers = np.resize(elements, PACKED)
     spacing = 2.1 * np.mean([covalent_radii[z] for z in numbers])
     atoms = bulk("Cu", "fcc", a=spacing * 2**0.5, cubic=True) * (2, 1, 1)
     atoms.numbers = generator.permutation(numbers)
