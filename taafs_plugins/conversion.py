@@ -249,15 +249,19 @@ def check_gradients(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def calibrate(model: nn.Module) -> Iterator[None]:
+def calibrate(model: nn.Module, *, again: bool = True) -> Iterator[None]:
     """Measure ``scale=auto``: run the model on your frames inside this block; each such site then gets the rms of its inputs.
+
+    Parameters
+    ----------
+    again : also measure sites whose scale was measured before
 
     Raises
     ------
     SpecError
         No site of the model has ``scale=auto``, or one of them was not called inside the block.
     """
-    acts = {name: act for name, act in activations(model).items() if act.spec["scale"] == "auto"}
+    acts = {name: act for name, act in activations(model).items() if act.spec["scale"] == "auto" and (again or not act.calibrated)}
     if not acts:
         raise SpecError("No site has scale=auto; convert with 'taafs:...,scale=auto' first.")
     sums = {name: [0.0, 0] for name in acts}

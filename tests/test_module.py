@@ -142,6 +142,28 @@ def test_a_failed_calibration_is_no_calibration(recwarn):
     assert len([w for w in recwarn if "scale=auto was not measured" in str(w.message)]) == 1
 
 
+def test_a_fitted_start_follows_a_measured_scale():
+    act = taafs.make_activation("taafs:fourier,residual=none,scale=auto", "tanh", dtype=F64)
+    z = torch.linspace(-4, 4, 101, dtype=F64)
+    with torch.no_grad():
+        act.set_scale(2.5)
+        assert (act(z) - torch.tanh(z)).abs().max() <= act.fit_error * (1 + 1e-9) < 0.01  # the fit for scale 1 would be off by 0.4
+        act.delta[0] = 0.1
+        trained = act.theta.clone()
+        act.set_scale(2.0)
+    assert torch.equal(act.theta, trained)  # what was trained stays
+
+
+def test_calibrate_again_or_only_what_is_new():
+    net = torch.nn.Sequential(*(taafs.make_activation("taafs:bspline,scale=auto") for _ in range(2)))
+    net[0].set_scale(3.0)
+    with taafs.calibrate(net, again=False):
+        net(torch.randn(50))
+    assert float(net[0].scale) == 3.0 and float(net[1].scale) != 1.0
+    with pytest.raises(taafs.SpecError, match="No site"), taafs.calibrate(net, again=False):
+        pass
+
+
 def test_a_forgotten_calibration_is_said_once(recwarn):
     act = taafs.make_activation("taafs:bspline,scale=auto")
     for _ in range(3):

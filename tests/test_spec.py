@@ -76,6 +76,7 @@ def test_defaults():
         ("taafs:fourier,init=fit", "init=fit needs residual=none"),
         ("taafs:fourier,residual=none,init=zero", "cannot train"),
         ("taafs:fourier,theta=1/x", "finite numbers"),
+        ("taafs:fourier,residual=none,scale=auto,share=network", "use share=layer"),
     ],
 )
 def test_mistakes_are_one_sentence_with_the_way_out(text, words):

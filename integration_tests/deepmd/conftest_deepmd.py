@@ -127,7 +127,8 @@ def trained(small_water, tmp_path_factory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(name)
         config = water_input(activation, small_water, steps=20, save=10)
         (folder / "input.json").write_text(json.dumps(config))
-        dp("train", "input.json", "--skip-neighbor-stat", cwd=folder)
+        result = dp("train", "input.json", "--skip-neighbor-stat", cwd=folder)
+        (folder / "printed").write_text(result.stdout + result.stderr)
         folders[name] = folder
     return folders
 

@@ -1,6 +1,7 @@
 """The adapter itself: undo, unknown versions, changed code, other backends, and a DeePMD built from patched source."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest_deepmd import model_of, water_input
+from conftest_deepmd import checkpoint, load_state, model_of, water_input
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters import HostError, deepmd_input
-from taafs_plugins.experiments.deepmd import environment
+from taafs_plugins.experiments.deepmd import command, environment
 
 PATCH = Path(__file__).parents[2] / "patches" / "deepmd" / "deepmd-kit-3.2.0.patch"
 
@@ -162,8 +163,16 @@ def test_a_pattern_that_matches_nothing_lists_the_sites(small_water):
         taafs.convert(model, "taafs")
 
 
+def test_the_patch_is_small():
+    """At most one line of context on each side of a change."""
+    run = 0
+    for line in PATCH.read_text().splitlines():
+        run = run + 1 if line.startswith(" ") else 0
+        assert run <= 1, line
+
+
 @pytest.mark.slow
-def test_patched_source_needs_no_run_time_patching(tmp_path):
+def test_patched_source_needs_no_run_time_patching(small_water, tmp_path):
     """A copy of the installed package with patches/deepmd applied: the model tests pass, and nothing is wrapped."""
     files = [line[6:].strip() for line in PATCH.read_text().splitlines() if line.startswith("+++ b/")]
     installed = Path(str(importlib.metadata.distribution("deepmd-kit").locate_file("deepmd")))
@@ -184,6 +193,8 @@ from deepmd.pt.model.atomic_model.dp_atomic_model import DPAtomicModel
 from taafs_plugins.adapters import adapter
 assert activation_plugins.__file__.startswith(EXPECTED), activation_plugins.__file__
 assert activation_plugins.activation_plugins == [adapter("deepmd")]
+from deepmd.pt.train.training import Trainer, get_model_for_wrapper
+assert not hasattr(Trainer.__init__, "__wrapped__") and not hasattr(get_model_for_wrapper, "__wrapped__")
 assert not any(hasattr(f, "__wrapped__") for f in (MLPLayer.__init__, MLPLayer.serialize, DPAtomicModel.__init__, argcheck.normalize))
 try:
     argcheck.normalize({"model": {"fitting_net": {"activation_function": "taafs:foo"}}})
@@ -192,10 +203,17 @@ except ValueError as error:
 else:
     raise AssertionError("a bad spec passed")
 """
-    path = {"PYTHONPATH": str(tmp_path)}
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(taafs.__file__).parents[1])])}
     result = python(f"EXPECTED = {str(tmp_path)!r}\n{code}", **path)
     assert result.returncode == 0, result.stderr[-2000:]
+    config = water_input("taafs:bspline,scale=auto", small_water, steps=2)
+    (tmp_path / "input.json").write_text(json.dumps(config))
+    train = [command("dp"), "--pt", "train", "input.json", "--skip-neighbor-stat"]
+    result = subprocess.run(train, capture_output=True, text=True, env={**environment(), **path}, cwd=tmp_path)
+    assert "scale=auto measured at 12 sites" in result.stderr and "TAAFS: 12 sites, 96 coefficients" in result.stderr, result.stderr[-2000:]
+    stored = load_state(checkpoint(tmp_path, 2))["_extra_state"]["model_params"]["descriptor"]["activation_function"]
+    assert stored == str(taafs.resolve_spec("taafs:bspline,scale=auto,base=tanh,rate=10"))
     tests = [str(Path(__file__).parent / name) for name in ("test_deepmd_model.py", "test_deepmd_zoo.py")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or starts or serialize", *tests]
-    result = subprocess.run(command, capture_output=True, text=True, env={**environment(), **path}, cwd=tmp_path)
+    inner = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or starts or serialize", *tests]
+    result = subprocess.run(inner, capture_output=True, text=True, env={**environment(), **path}, cwd=tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]

@@ -164,6 +164,7 @@ def test_the_resolved_spec_is_shown_and_stored(trained):
     resolved = "taafs:chebyshev1,degree=7,base=tanh,share=layer,residual=plain,squash=tanh,scale=1,init=zero,rate=10"
     stored = load_state(checkpoint(trained["taafs"], 20))["_extra_state"]["model_params"]
     assert stored["descriptor"]["activation_function"] == stored["fitting_net"]["activation_function"] == resolved
+    assert f"TAAFS: {SITES} sites, {8 * SITES} coefficients, {resolved}" in (trained["taafs"] / "printed").read_text()
     written = json.loads((trained["taafs"] / "out.json").read_text())["model"]
     assert written["descriptor"]["activation_function"] == written["fitting_net"]["activation_function"] == resolved
     stock = load_state(checkpoint(trained["tanh"], 20))["_extra_state"]["model_params"]
@@ -220,7 +221,7 @@ BAD = {
     "taafs:chebyshev1,": "stray comma",
     "taaf:chebyshev1": "Did you mean 'taafs'",
     "taafs:chebyshev1,shear=layer": "Did you mean 'share'",
-    "taafs:chebyshev1,scale=auto": "give a number",
+    "taafs:chebyshev1,scale=atuo": "scale takes 'auto' or a number",
 }
 
 

@@ -50,6 +50,8 @@ def _check_together(spec: Spec) -> None:
         raise SpecError(f"'{spec}': residual=none with init=zero is 0 everywhere and cannot train; use init=fit or init=random.")
     if spec.get("weights") is not None and residual != "scaled":
         raise SpecError(f"'{spec}': weights belong to residual=scaled.")
+    if residual == "none" and init in (None, "fit") and spec.get("scale") == "auto" and spec.get("share") in ("network", "global"):
+        raise SpecError(f"'{spec}': with scale=auto each site has a scale of its own, so that one fit cannot serve several; use share=layer.")
 
 
 def resolve(spec: Spec, defaults: Mapping[str, Any] | None = None) -> Spec:
@@ -184,10 +186,16 @@ class TAAFS(nn.Module):
         options: dict[str, Any] = {"base": self.base_name, "theta": tuple(self.theta.detach().double().flatten().tolist())}
         if self.scaled:
             options["weights"] = tuple(self.weights.detach().double().flatten().tolist())
-        if self.spec["scale"] == "auto":
+        if self.spec["scale"] == "auto" and self.calibrated:
             options["sigma"] = float(self.scale)
+        elif self._is_fitted_start():
+            options["theta"] = None  # fitted again by the reader, and once more when the scale is measured
         spec = self.spec.with_options(**options)
         return Spec(FAMILY, spec.variant, {key: spec[key] for key in keys(spec.variant) if spec.get(key) is not None})
+
+    def _is_fitted_start(self) -> bool:
+        """Whether the coefficients are those of ``init=fit``, made here and not trained since."""
+        return self.fit_error is not None and not bool(self.delta.any())
 
     def set_scale(self, value: float) -> None:
         """Set sigma (a positive finite number), for ``scale=auto`` by the calibration of a host's frames."""
@@ -197,6 +205,9 @@ class TAAFS(nn.Module):
         self.calibrated = True
         self._scale_value = float(self.scale)
         self.base_is_squash = self.base_is_squash and self._scale_value == 1.0
+        if self._is_fitted_start():
+            # init=fit was made for scale 1; the start must be the stock activation with the new one too.
+            self.theta_start.copy_(self._start(self.spec.with_options(scale=self._scale_value), tuple(self.delta.shape)))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Activation of z, same shape and dtype. bfloat16 and float16 are computed in float32."""

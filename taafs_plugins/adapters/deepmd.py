@@ -13,7 +13,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,8 @@ from torch import nn
 
 from taafs_plugins.activations import SpecError, is_spec, parse_spec
 from taafs_plugins.activations.taafs import TAAFS
-from taafs_plugins.adapters import deepmd_input
+from taafs_plugins.adapters import deepmd_input, deepmd_training
 from taafs_plugins.adapters.base import Adapter, HostError, Site
-
-log = logging.getLogger(__name__)
 
 # DeePMD's names for activations of the core; "gelu" there is the tanh approximation.
 _CORE_NAMES = {"tanh": "tanh", "relu": "relu", "relu6": "relu6", "softplus": "softplus", "sigmoid": "sigmoid", "silu": "silu",
@@ -62,6 +59,7 @@ def activation_class() -> type:
         """A :class:`TAAFS` that DeePMD takes for its ``ActivationFn``; ``activation`` is the spec."""
 
         __jit_unused_properties__ = ("serialized_name",)
+        from_stock: bool = False
 
         def __init__(self, activation: str) -> None:
             self._build(activation, None, env.GLOBAL_PT_FLOAT_PRECISION)
@@ -93,7 +91,7 @@ def activation_class() -> type:
         def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, *rest) -> None:
             if f"{prefix}delta" not in state_dict:
                 # A checkpoint of the stock network: start at its predictions, as a fresh conversion would.
-                log.info("%s: the checkpoint has no coefficients; starting at the stock activation.", prefix.rstrip("."))
+                self.from_stock = True  # said when training starts
                 state_dict = {**state_dict, **{prefix + key: value for key, value in self.state_dict().items()}}
             super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
 
@@ -185,9 +183,14 @@ class DeepmdAdapter(Adapter):
         """Called by fine-tuning: the pretrained model's parameters with the target's specs."""
         return deepmd_input.carry_specs(target, pretrained)
 
-    def check_input(self, config: dict) -> None:
-        """Called by DeePMD's own input check."""
-        deepmd_input.check(config, "pt")
+    def check_input(self, config: dict) -> dict:
+        """Called by DeePMD's own input check; returns the input with resolved specs."""
+        return deepmd_input.checked(config)
+
+    def trainer_built(self, trainer: Any) -> None:
+        """Called at the end of ``Trainer.__init__``."""
+        deepmd_training.measure_scales(trainer)
+        deepmd_training.report(trainer)
 
     def _patch_activation_fn(self, cls: type) -> None:
         stock = cls.__init__
@@ -260,34 +263,9 @@ class DeepmdAdapter(Adapter):
         training = sys.modules.get("deepmd.pt.train.training")
         if training is None or not self._undo or hasattr(training.get_model_for_wrapper, "taafs"):
             return
-        stock_build, stock_init = training.get_model_for_wrapper, training.Trainer.__init__
-        if fingerprint(stock_build) != _KNOWN_CODE["get_model_for_wrapper"]:
+        if fingerprint(training.get_model_for_wrapper) != _KNOWN_CODE["get_model_for_wrapper"]:
             raise HostError("DeePMD-kit's get_model_for_wrapper is not the code that was tested; reinstall deepmd-kit==3.2.0.")
-        target: list[dict] = []
-
-        @functools.wraps(stock_build)
-        def build(params, *args, **kwargs):
-            # Fine-tuning builds the pretrained model too; give it the target's specs, so that it has the same coefficients.
-            if target and params is not target[0]["model"]:
-                params = deepmd_input.carry_specs(target[0]["model"], params)
-            return stock_build(params, *args, **kwargs)
-
-        build.taafs = True
-
-        @functools.wraps(stock_init)
-        def init(trainer, config, *args, **kwargs):
-            if kwargs.get("finetune_model"):
-                target.append(config)
-            try:
-                stock_init(trainer, config, *args, **kwargs)
-            finally:
-                target.clear()
-            report(trainer)
-
-        training.get_model_for_wrapper, training.Trainer.__init__ = build, init
-        self._undo.append(
-            lambda: (setattr(training, "get_model_for_wrapper", stock_build), setattr(training.Trainer, "__init__", stock_init))
-        )
+        self._undo.append(deepmd_training.patch(training, self.trainer_built))
 
     def matches(self, model: nn.Module) -> bool:
         from deepmd.pt.utils.utils import ActivationFn
@@ -368,17 +346,6 @@ def _serialize_with_coefficients(serialize, where):
             setattr(holder, attribute, name)
 
     return with_coefficients
-
-
-def report(trainer: Any) -> None:
-    """Log each resolved spec once when training starts."""
-    models = trainer.model if isinstance(trainer.model, dict) else {"": trainer.model}
-    for key, model in models.items():
-        acts = [m for m in model.modules() if isinstance(m, TAAFS)]
-        for spec in dict.fromkeys(str(act.spec) for act in acts):
-            chosen = [act for act in acts if str(act.spec) == spec]
-            count = sum(p.numel() for p in {id(a.delta): a.delta for a in chosen}.values())
-            log.info("TAAFS%s: %d sites, %d coefficients, %s", f" in {key}" if key else "", len(chosen), count, spec)
 
 
 ADAPTER = DeepmdAdapter()

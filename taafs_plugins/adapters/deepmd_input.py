@@ -71,11 +71,9 @@ def check(config: dict, backend: str) -> None:
         if backend != "pt":
             raise InputError(f"{place} = '{name}' works with the PyTorch backend only, not with '{backend}'; run: dp --pt train ...")
         try:
-            resolved = resolve_spec(name)
+            resolve_spec(name)
         except SpecError as error:
             raise InputError(f"{place}: {error}") from None
-        if resolved.get("scale") == "auto" and resolved.get("sigma") is None:
-            raise InputError(f"{place}: scale=auto measures frames, which an input file does not do; give a number such as scale=1.")
     _check_supported(config.get("model", config))
 
 
@@ -132,10 +130,28 @@ def carry_specs(target: Any, pretrained: Any) -> Any:
     return copy.deepcopy(pretrained)
 
 
-def _backend_of(module: str) -> str:
-    """The DeePMD backend that a module belongs to; code outside DeePMD counts as PyTorch."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "deepmd" and len(parts) > 2 and parts[1] in _OTHER_BACKENDS else "pt"
+def _calling_backend() -> str:
+    """The DeePMD backend whose code called; code outside DeePMD counts as PyTorch."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        parts = frame.f_globals.get("__name__", "").split(".")
+        if parts[0] == "deepmd" and len(parts) > 2 and parts[1] in (*_OTHER_BACKENDS, "pt"):
+            return parts[1]
+        frame = frame.f_back
+    return "pt"
+
+
+def checked(config: dict) -> dict:
+    """The input that DeePMD goes on with: checked for the backend that reads it, with resolved specs.
+
+    Raises
+    ------
+    InputError
+        As :func:`check`.
+    """
+    backend = _calling_backend()
+    check(config, backend)
+    return with_resolved_specs(config) if backend == "pt" else config
 
 
 # name -> (stock function, ours), while installed
@@ -160,16 +176,13 @@ def uninstall() -> None:
 
 def _bind(name: str, stock: Any) -> None:
     @functools.wraps(stock)
-    def checked(config, *args, **kwargs):
-        backend = _backend_of(sys._getframe(1).f_globals.get("__name__", ""))
-        check(config, backend)
-        if backend == "pt":
-            _prepare_training()
-            config = with_resolved_specs(config)
+    def with_check(config, *args, **kwargs):
+        config = checked(config)
+        _prepare_training()
         return stock(config, *args, **kwargs)
 
-    _bound[name] = (stock, checked)
-    _rebind(name, stock, checked)
+    _bound[name] = (stock, with_check)
+    _rebind(name, stock, with_check)
 
 
 def _rebind(name: str, old: Any, new: Any) -> None:

@@ -4,8 +4,14 @@ Every backend's training reads its input through it, so that a spec under anothe
 """
 
 import importlib.util
+import logging
 
-from taafs_plugins.adapters import deepmd_input
+from taafs_plugins.adapters import HostError, adapter, deepmd_input
 
-if not importlib.util.find_spec("deepmd.utils.activation_plugins"):  # a source build with patches/deepmd calls the check itself
+if importlib.util.find_spec("deepmd.utils.activation_plugins"):  # a source build with patches/deepmd calls the check itself
+    try:
+        adapter("deepmd").register()
+    except HostError as error:  # stock models must go on working
+        logging.getLogger(__name__).warning("%s", error)
+else:
     deepmd_input.install()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +36,16 @@ def environment(threads: int = 1) -> dict[str, str]:
             "DP_INTER_OP_PARALLELISM_THREADS": "1", "NUM_WORKERS": "0"}  # fmt: skip
 
 
-def run(arguments: list[str], folder: Path, *, log: str, threads: int = 1, poll: Callable[[], None] | None = None) -> float:
-    """Run a command in ``folder`` with its output in ``folder/log``; returns wall seconds.
+def run(
+    arguments: list[str],
+    folder: Path,
+    *,
+    log: str,
+    threads: int = 1,
+    poll: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> float:
+    """Run a command in ``folder`` with its output in ``folder/log``; returns wall seconds. ``variables`` are added to the environment.
 
     Raises
     ------
@@ -46,7 +54,8 @@ def run(arguments: list[str], folder: Path, *, log: str, threads: int = 1, poll:
     """
     start = time.perf_counter()
     with open(folder / log, "w") as output:
-        process = subprocess.Popen(arguments, cwd=folder, env=environment(threads), stdout=output, stderr=subprocess.STDOUT)
+        env = {**environment(threads), **(variables or {})}
+        process = subprocess.Popen(arguments, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 time.sleep(0.2)
@@ -183,9 +192,9 @@ def train(config: dict, folder: Path, *, progress: Callable[[int], None] | None 
     return run(arguments, folder, log="train.log", threads=threads, poll=poll)
 
 
-def freeze(folder: Path, output: str = "frozen.pth") -> Path:
-    """``dp --pt freeze`` in ``folder``."""
-    run([command("dp"), "--pt", "freeze", "-o", output], folder, log="freeze.log")
+def freeze(folder: Path, output: str = "frozen.pth", form: str = "plain") -> Path:
+    """``dp --pt freeze`` in ``folder``; ``form`` is the value of TAAFS_EXPORT: ``plain`` or ``operator``."""
+    run([command("dp"), "--pt", "freeze", "-o", output], folder, log="freeze.log", variables={"TAAFS_EXPORT": form})
     return folder / output
 
 

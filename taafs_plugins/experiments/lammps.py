@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +39,19 @@ neigh_modify every 1 delay 0 check yes
 """
 
 
-def _lmp(folder: Path, script: str, ranks: int, log: str, poll: Callable[[], None] | None = None) -> float:
+def _lmp(
+    folder: Path,
+    script: str,
+    ranks: int,
+    log: str,
+    poll: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> float:
     (folder / "in.lmp").write_text(script)
     arguments = [command("lmp"), "-in", "in.lmp", "-log", f"{log}.lammps", "-screen", "none"]
     if ranks > 1:
         arguments = [command("mpirun"), "-np", str(ranks), *arguments]
-    return run(arguments, folder, log=log, poll=poll)
+    return run(arguments, folder, log=log, poll=poll, variables=variables)
 
 
 def single_point(models: list[str], folder: Path, names: list[str], ranks: int = 1) -> dict[str, np.ndarray]:
@@ -81,16 +88,18 @@ def nve(
     temperature: float = 330.0,
     ranks: int = 1,
     poll: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[np.ndarray, float]:
     """NVE of ``frame.data`` from random velocities.
 
     Parameters
     ----------
     timestep : ps
+    variables : added to the environment (``DP_PLUGIN_PATH`` for models that call the operator library)
 
     Returns
     -------
-    energy : [n, 2] time in ps and total energy in eV per atom, every 10 steps
+    energy : [n, 3] time in ps, total energy in eV per atom and temperature in K, every 10 steps
     seconds : wall time
     """
     script = _header([model], names) + f"""
@@ -102,7 +111,7 @@ thermo_modify format float %22.15e
 thermo 10
 run {steps}
 """
-    seconds = _lmp(folder, script, ranks, "nve", poll)
+    seconds = _lmp(folder, script, ranks, "nve", poll, variables)
     lines = (folder / "nve.lammps").read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])
     rows = []
@@ -110,14 +119,14 @@ run {steps}
         if line.startswith("Loop time"):
             break
         if line.split() and line.split()[0].isdigit():
-            rows.append([float(v) for v in line.split()[:2]])
+            rows.append([float(v) for v in line.split()[:3]])
     table = np.array(rows)
     atoms = int((folder / "frame.data").read_text().splitlines()[2].split()[0])
-    return np.stack([table[:, 0] * timestep, table[:, 1] / atoms], axis=1), seconds
+    return np.stack([table[:, 0] * timestep, table[:, 1] / atoms, table[:, 2]], axis=1), seconds
 
 
 def drift(energy: np.ndarray) -> float:
-    """Least-squares slope of the total energy per atom, eV/atom/ps, of [n, 2] time in ps and energy in eV/atom."""
+    """Least-squares slope of the total energy per atom, eV/atom/ps, of [n, 2 or more] time in ps and energy in eV/atom."""
     return float(np.polyfit(energy[:, 0], energy[:, 1], 1)[0])
 
 
