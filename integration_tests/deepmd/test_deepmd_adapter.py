@@ -90,6 +90,16 @@ def test_the_backend_is_that_of_the_calling_module():
         exec("compat.update_deepmd_input(config)", caller)
 
 
+def test_dp_train_without_pt_is_one_sentence(tmp_path):
+    for name, words in (("taafs", "works with the PyTorch backend only"), ("tanh", None)):
+        (tmp_path / "input.json").write_text(json.dumps(water_input(name, ["no/such/data"])))
+        result = subprocess.run([command("dp"), "train", "input.json"], capture_output=True, text=True, env=environment(), cwd=tmp_path)
+        assert result.returncode == 1 and ("taafs-plugins" in result.stderr) == (words is not None)
+        if words:
+            assert words in result.stderr and "run: dp --pt train" in result.stderr and "Traceback" not in result.stderr
+        assert os.listdir(tmp_path) == ["input.json"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

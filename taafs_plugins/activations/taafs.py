@@ -51,7 +51,7 @@ def _check_together(spec: Spec) -> None:
     if spec.get("weights") is not None and residual != "scaled":
         raise SpecError(f"'{spec}': weights belong to residual=scaled.")
     if residual == "none" and init in (None, "fit") and spec.get("scale") == "auto" and spec.get("share") in ("network", "global"):
-        raise SpecError(f"'{spec}': with scale=auto each site has a scale of its own, so that one fit cannot serve several; use share=layer.")
+        raise SpecError(f"'{spec}': with scale=auto each site has its own scale, so that one fit cannot serve several; use share=layer.")
 
 
 def resolve(spec: Spec, defaults: Mapping[str, Any] | None = None) -> Spec:

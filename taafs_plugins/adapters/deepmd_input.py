@@ -165,6 +165,7 @@ def install() -> None:
     if not _bound:
         _bind("normalize", argcheck.normalize)
         _bind("update_deepmd_input", compat.update_deepmd_input)
+        _check_before_missing_backends()
 
 
 def uninstall() -> None:
@@ -172,6 +173,40 @@ def uninstall() -> None:
     for name, (stock, ours) in _bound.items():
         _rebind(name, ours, stock)
     _bound.clear()
+    for cls, stock in _hooks.items():
+        cls.entry_point_hook = stock
+    _hooks.clear()
+
+
+# backend class -> its stock entry_point_hook, while installed
+_hooks: dict[type, property] = {}
+
+
+def _check_before_missing_backends() -> None:
+    """``dp train`` without ``--pt`` and without TensorFlow: judge the input before the missing module ends the command."""
+    from deepmd.backend.backend import Backend
+    from deepmd.common import j_loader
+
+    def hooked(stock: property, backend: str) -> property:
+        def entry_point_hook(self):
+            try:
+                return stock.fget(self)
+            except ImportError as error:
+                missing = error
+
+            def main(args):
+                if args.command == "train":
+                    check(j_loader(args.INPUT), backend)
+                raise missing
+
+            return main
+
+        return property(entry_point_hook)
+
+    for cls in Backend.get_backends().values():
+        if (name := cls.__module__.split(".")[-1]) != "pytorch":
+            _hooks[cls] = cls.entry_point_hook
+            cls.entry_point_hook = hooked(cls.entry_point_hook, name)
 
 
 def _bind(name: str, stock: Any) -> None:
