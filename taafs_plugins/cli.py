@@ -37,7 +37,7 @@ def demo(
 
 @app.command()
 def sites(model: Path) -> None:
-    """Show where a DeePMD checkpoint (.pt) applies activations, and their coefficients."""
+    """Show where a model applies activations, and their coefficients: a file of DeePMD-kit, CHGNet, SchNetPack or TorchANI."""
     import taafs_plugins as taafs
 
     console.print(str(taafs.sites(_model(model))), soft_wrap=True, highlight=False)
@@ -45,7 +45,7 @@ def sites(model: Path) -> None:
 
 @app.command()
 def plot(model: Path, output: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("curves.png"), span: float = 4.0) -> None:
-    """Draw the learned curves of a DeePMD checkpoint (.pt) next to the stock activation."""
+    """Draw the learned curves of a model file next to the stock activations."""
     import taafs_plugins as taafs
     from taafs_plugins.plotting import curves
 
@@ -69,6 +69,38 @@ def export(
     from taafs_plugins.cli_export import export as run
 
     run(model, output, structures, energy_unit, elements, dtype, console, _stop)
+
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON)
+def bench(context: typer.Context) -> None:
+    """Time TAAFS against stock activations on this machine (benchmarks/speed.py; its options are taken, --help lists them)."""
+    from taafs_plugins import programs
+
+    try:
+        raise typer.Exit(programs.run(programs.SPEED, context.args))
+    except programs.ProgramError as error:
+        _stop(str(error))
+
+
+@app.command(context_settings=PASSED_ON)
+def reproduce(context: typer.Context) -> None:
+    """Repeat a study of docs/results.md; without a name: list them. Everything after the name goes to its program."""
+    from taafs_plugins import programs
+
+    try:
+        if not context.args or context.args[0] in ("--help", "-h"):
+            for name, program in programs.STUDIES.items():
+                what, commands = programs.describe(program)
+                typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
+            typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not repeated; move the file away first.")
+            return
+        name, *rest = context.args
+        raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))
+    except programs.ProgramError as error:
+        _stop(str(error))
 
 
 @app.command()
@@ -105,16 +137,14 @@ def data_get(path: Annotated[str, typer.Argument(help="A file or folder of 'taaf
 
 
 def _model(path: Path):
-    if not path.is_file():
-        _stop(f"There is no file {path}.")
-    if path.suffix != ".pt":
-        _stop(f"{path} is not a DeePMD checkpoint (.pt); a frozen .pth keeps no Python model.")
-    from taafs_plugins.demo import live_model
+    from taafs_plugins.adapters import HostError
+    from taafs_plugins.md.contract import ExportError
+    from taafs_plugins.md.export import read_model
 
     try:
-        return live_model(path)
-    except (KeyError, RuntimeError, TypeError) as error:
-        _stop(f"{path} could not be read as a single-task DeePMD checkpoint ({error}).")
+        return read_model(path)[0]
+    except (HostError, ExportError) as error:
+        _stop(str(error))
 
 
 def _stop(message: str) -> None:

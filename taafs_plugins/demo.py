@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from taafs_plugins import data, plotting
+from taafs_plugins.adapters.deepmd_files import read_checkpoint
 from taafs_plugins.experiments import deepmd, lammps
 
 SPEC = "taafs:chebyshev1"
@@ -74,22 +75,10 @@ def demo(output: Path, minutes: float, console: Console) -> None:
     (output / "results.json").write_text(json.dumps(rows, indent=1))
 
 
-def live_model(checkpoint: Path):
-    """The live model of a single-task checkpoint."""
-    import deepmd.pt  # noqa: F401 - loads the plugin
-    import torch
-    from deepmd.pt.model.model import get_model
-
-    state = torch.load(checkpoint, weights_only=True)["model"]
-    model = get_model(state["_extra_state"]["model_params"])
-    model.load_state_dict({k.removeprefix("model.Default."): v for k, v in state.items() if k != "_extra_state"}, strict=False)
-    return model
-
-
 def _facts(checkpoint: Path, folder: Path) -> dict:
     from taafs_plugins import count_parameters
 
-    return {"parameters": count_parameters(live_model(checkpoint)), "step": seconds_per_step(folder)}
+    return {"parameters": count_parameters(read_checkpoint(checkpoint)), "step": seconds_per_step(folder)}
 
 
 def _accuracy_table(rows: dict) -> Table:
@@ -109,7 +98,7 @@ def _draw(output: Path, console: Console) -> None:
     from taafs_plugins import activations
 
     checkpoint = sorted((output / "taafs").glob("model.ckpt-*.pt"), key=lambda p: int(p.stem.split("-")[-1]))[-1]
-    plotting.curves(activations(live_model(checkpoint)), output / "curves.png", title="Learned activations next to tanh")
+    plotting.curves(activations(read_checkpoint(checkpoint)), output / "curves.png", title="Learned activations next to tanh")
     console.print(f"Learned curves: {output / 'curves.png'}")
 
 

@@ -5,6 +5,7 @@ import sys
 
 from typer.testing import CliRunner
 
+from taafs_plugins import programs
 from taafs_plugins.cli import app
 
 
@@ -42,8 +43,23 @@ def test_data_list_and_mistakes():
     for arguments, words in (
         (("data", "get", "nothing"), "lies below"),
         (("sites", "nothing.pt"), "There is no file"),
-        (("plot", __file__), "not a DeePMD checkpoint"),
+        (("plot", __file__), "is no model file of DeePMD-kit"),
+        (("reproduce", "deepmd-ku"), "Did you mean 'deepmd-cu'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 1 and words in result.output + result.stderr
         assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_bench_and_reproduce_run_the_programs_of_the_checkout(monkeypatch, tmp_path):
+    listed = run("reproduce").output
+    for name, program in programs.STUDIES.items():
+        assert f"{name}: " in listed and f"python benchmarks/{program}" in listed
+    command = [sys.executable, "-m", "taafs_plugins", "bench", "--part", "nothing"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2 and "unknown part nothing" in result.stderr
+    result = subprocess.run([*command[:3], "reproduce", "deepmd-cu", "report"], capture_output=True, text=True)
+    assert result.returncode == 0 and "Best on validation frames" in result.stdout
+    monkeypatch.setattr(programs.taafs_plugins, "__file__", str(tmp_path / "lib" / "taafs_plugins" / "__init__.py"))
+    result = run("bench")
+    assert result.exit_code == 1 and "part of the source checkout" in result.output + result.stderr

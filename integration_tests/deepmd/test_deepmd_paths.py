@@ -160,6 +160,25 @@ def test_coefficients_move_in_training_and_resetting_them_hurts(trained, small_w
     assert after["energy"] > 1.05 * before["energy"] or after["force"] > 1.05 * before["force"]
 
 
+def test_taafs_sites_and_plot_on_a_checkpoint(randomised, trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from taafs_plugins.cli import app
+
+    table = CliRunner().invoke(app, ["sites", str(randomised / "random.pt")]).output.splitlines()
+    assert len(table) == 1 + SITES and all("taafs:chebyshev1 over tanh" in line and " 8 " in line for line in table[1:])
+    picture = tmp_path / "curves.png"
+    assert CliRunner().invoke(app, ["plot", str(randomised / "random.pt"), "-o", str(picture)]).exit_code == 0
+    assert picture.stat().st_size > 10000
+    for arguments, words in (
+        (["sites", str(randomised / "frozen.pth")], "is a frozen model"),
+        (["plot", str(checkpoint(trained["tanh"], 20))], "has no trainable activation"),
+        (["export", str(randomised / "random.pt"), "-o", str(tmp_path / "x.pt")], "run 'dp --pt freeze'"),
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 1 and words in result.output + result.stderr
+
+
 def test_the_resolved_spec_is_shown_and_stored(trained):
     resolved = "taafs:chebyshev1,degree=7,base=tanh,share=layer,residual=plain,squash=tanh,scale=1,init=zero,rate=10"
     stored = load_state(checkpoint(trained["taafs"], 20))["_extra_state"]["model_params"]

@@ -23,6 +23,7 @@ from lammps_runs import single_point
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters import deepmd_input, deepmd_training
+from taafs_plugins.adapters.deepmd_files import read_checkpoint
 
 SITES = 4 * 2 + 2 * 2
 STILL = {"learning_rate": 1e-30, "stop_rate": 1e-31}
@@ -148,6 +149,8 @@ def test_multi_task_training(small_water, tmp_path):
     assert "TAAFS in first" in text and "TAAFS in second" in text
     assert f"measured at {8 + 2 * 4} sites" in text  # 8 of the shared descriptor, 4 of each task's fitting nets
     state = load_state(checkpoint(tmp_path, 12))
+    read = read_checkpoint(checkpoint(tmp_path, 12))
+    assert set(read) == {"first", "second"} and len(taafs.sites(read)) == 2 * SITES
     heads = {head: {k.split(f".{head}.")[1]: state[k] for k in coefficient_keys(state) if f".{head}." in k} for head in ("first", "second")}
     assert len(heads["first"]) == SITES and all(bool(v.any()) for values in heads.values() for v in values.values())
     for key, value in heads["first"].items():

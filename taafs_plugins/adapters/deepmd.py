@@ -22,7 +22,7 @@ from torch import nn
 
 from taafs_plugins.activations import SpecError, is_spec, parse_spec
 from taafs_plugins.activations.taafs import TAAFS
-from taafs_plugins.adapters import deepmd_input, deepmd_training
+from taafs_plugins.adapters import deepmd_files, deepmd_input, deepmd_training
 from taafs_plugins.adapters.base import Adapter, HostError, Site
 
 # DeePMD's names for activations of the core; "gelu" there is the tanh approximation.
@@ -297,6 +297,13 @@ class DeepmdAdapter(Adapter):
                 ))  # fmt: skip
         return found
 
+    def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        model = deepmd_files.read_checkpoint(path, packages)
+        return None if model is None else (model, {})
+
+    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        raise HostError(EXPORTS_ITSELF)
+
     def install(self, site: Site, activation: nn.Module) -> None:
         activation.__class__ = activation_class()
         activation.activation, activation.unfinished = str(activation.spec), False
@@ -311,23 +318,6 @@ class DeepmdAdapter(Adapter):
         setattr(site.owner, site.attribute, ActivationFn(name))
         if hasattr(site.owner, "activate_name"):
             site.owner.activate_name = name
-
-    def read_model(self, path: Path, packages: frozenset[str]) -> None:
-        """Refuses DeePMD-kit's files: it exports its models itself."""
-        if self.host in packages or not packages and _is_checkpoint(path):
-            raise HostError(EXPORTS_ITSELF)
-
-    def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
-        raise HostError(EXPORTS_ITSELF)
-
-
-def _is_checkpoint(path: Path) -> bool:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # some other kind of file
-        return False
-    model = content.get("model", content) if isinstance(content, dict) else {}
-    return isinstance(model, dict) and "_extra_state" in model
 
 
 def _serialize_with_coefficients(serialize, where):

@@ -223,8 +223,8 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         if found is not None:
             return found
     raise HostError(
-        f"{path} is no model file of CHGNet (Trainer.save, or a dict with model.as_dict()), SchNetPack (best_model, a checkpoint, "
-        "a file of spkdeploy) or TorchANI (torch.save(model, path)). A state dict alone lacks the "
+        f"{path} is no model file of DeePMD-kit (model.ckpt-....pt), CHGNet (Trainer.save, or a dict with model.as_dict()), "
+        "SchNetPack (best_model, a checkpoint, a file of spkdeploy) or TorchANI (torch.save(model, path)). A state dict alone lacks the "
         "architecture: build the model, load it and call taafs.export(model, path)."
     )
 
