@@ -2,7 +2,8 @@
 
     python benchmarks/deepmd_gain.py select     # every (activation, learning rate, rate), seed 1, judged on validation frames
     python benchmarks/deepmd_gain.py final      # each side's best, 3 seeds, judged on test frames
-    python benchmarks/deepmd_gain.py report     # table, ratios with 90% intervals, picture
+    python benchmarks/deepmd_gain.py timing     # one training step of each beside tanh, in turn: what equal steps mean in time
+    python benchmarks/deepmd_gain.py report     # table, ratios with 90% intervals
 
 Every finished run is one line of ``benchmarks/results/deepmd_cu.jsonl``; an interrupted program goes on where it stopped. A run
 takes about 8 minutes on one core. ``--only`` and ``--seeds`` choose a part of the grid.
@@ -11,6 +12,7 @@ takes about 8 minutes on one core. ``--only`` and ``--seeds`` choose a part of t
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import platform
 import shutil
@@ -28,6 +30,7 @@ from taafs_plugins.experiments import deepmd
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "deepmd_cu.jsonl"
+TIMING = HERE / "results" / "deepmd_cu_timing.json"
 WORK = HERE / "runs" / "deepmd_cu"
 RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 SPECS = ("taafs:chebyshev1,degree=7", "taafs", "taafs:chebyshev1,degree=7,share=neuron")
@@ -165,8 +168,46 @@ def final(steps: Steps = 8000, seeds: str = "1,2,3") -> None:
 
 
 @app.command()
+def timing(pairs: int = 15) -> None:
+    """CPU time of a training step (one frame of Cu, energy and force loss, Adam) beside tanh, in turn; median and quartiles."""
+    import torch
+    from speed import compare, machine, row_of
+    from speed_work import randomise
+
+    frame, section = deepmd.zuo_frames("Cu")[0][0], deepmd.model_section
+    cell = torch.tensor(frame["atoms"]["lattice_mat"], dtype=torch.float64)
+    coord = torch.tensor(frame["atoms"]["coords"], dtype=torch.float64) @ cell
+
+    importlib.import_module("deepmd.pt")  # teaches DeePMD-kit the specs
+
+    def step_of(activation: str):
+        from deepmd.pt.model.model import get_model
+
+        model = get_model(section(activation, ["Cu"], sel=[120]))
+        randomise(model)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-9)
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            out = model(coord[None].clone().requires_grad_(), torch.zeros(1, len(coord), dtype=torch.long), box=cell.reshape(1, 9))
+            (out["energy"].square().sum() * 1e-6 + out["force"].square().sum()).backward()
+            optimizer.step()
+
+        return step
+
+    torch.set_num_threads(1)
+    rows = {}
+    for spec in SPECS:
+        row = row_of("cu step", spec, "tanh", "float64", 1, len(coord), *compare(step_of("tanh"), step_of(spec), pairs, 1))
+        rows[spec] = {key: round(getattr(row, key), 4) for key in ("stock", "taafs", "ratio", "low", "high")}
+        console.print(f"{spec}: {row.taafs:.1f} ms against {row.stock:.1f} ms, ratio {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})")
+    stored = {"command": f"python benchmarks/deepmd_gain.py timing --pairs {pairs}", "machine": machine(), "steps": rows}
+    TIMING.write_text(json.dumps(stored, indent=1) + "\n")
+
+
+@app.command()
 def report(steps: Steps = 8000) -> None:
-    """Print the tables and draw the picture from the stored runs."""
+    """Print the tables from the stored runs."""
     rows = [r for r in load() if r["steps"] == steps]
     heads = ("activation", "learning rate", "seeds", "validation meV/atom", "eV/A", "test meV/atom", "eV/A", "s")
     table = Table(*heads, title=f"{steps} steps")
@@ -187,9 +228,13 @@ def report(steps: Steps = 8000) -> None:
         if name == "tanh":
             continue
         seeds = sorted(pick[name].keys() & pick["tanh"].keys())
-        for key in ("test_energy", "test_force", "seconds"):
+        for key in ("test_energy", "test_force"):
             ratio, low, high = interval(np.array([pick[name][s][key] / pick["tanh"][s][key] for s in seeds]))
             console.print(f"{name} / tanh, {key}, seeds {seeds}: {ratio:.2f} [{low:.2f}, {high:.2f}]")
+        if TIMING.exists():
+            # Runs share cores with other work: their seconds say nothing, steps timed in turn do.
+            time = json.loads(TIMING.read_text())["steps"][name]
+            console.print(f"{name} / tanh, time of a step: {time['ratio']:.2f} ({time['low']:.2f}-{time['high']:.2f})")
 
 
 if __name__ == "__main__":

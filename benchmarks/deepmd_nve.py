@@ -2,8 +2,8 @@
 
     python benchmarks/deepmd_nve.py            # about 15 minutes on one core; resumes
 
-tanh is trained from scratch, the others go on from it with ``--init-model`` (``--more-steps 0``: every model from scratch, about 30
-minutes). Prints each drift next to the rule (at most 1.2 times tanh's, or 1e-6 eV/atom/ps), draws total
+A tanh model is trained, then all five go on from it with ``--init-model`` for the same number of steps (``--more-steps 0``: each from
+scratch instead). Prints each drift next to the rule (at most 1.2 times tanh's, or 1e-6 eV/atom/ps), draws total
 energy against time and stores both under ``benchmarks/results/``. ``--only`` runs one part without the comparison.
 """
 
@@ -28,17 +28,24 @@ RESULTS = HERE / "results"
 def one(activation: str, training_steps: int, more_steps: int, md_steps: int, progress: Progress) -> np.ndarray:
     """Train and run one activation, or take what is there; [n, 3] as :func:`water_nve.run`."""
     runs = HERE / "runs" / "deepmd_nve"
-    goes_on = activation != "tanh" and more_steps
-    steps = more_steps if goes_on else training_steps
-    folder = runs / (f"{activation.replace(':', '-')}_{training_steps}" + (f"+{more_steps}" if goes_on else ""))
+
+    def trained(name: str, folder: Path, steps: int, **settings) -> Path:
+        found = folder / f"model.ckpt-{steps}.pt"
+        if not found.is_file():
+            task = progress.add_task(f"training {name}, {steps} steps", total=steps)
+            water_nve.train(name, folder, steps, progress=lambda n: progress.update(task, completed=n), **settings)
+            progress.remove_task(task)
+        return found
+
+    name = activation.replace(":", "-")
+    folder = runs / (f"{name}_{training_steps}+{more_steps}" if more_steps else f"{name}_{training_steps}")
     stored = folder / f"energy_{md_steps}.npy"
     if not stored.is_file():
-        if not (folder / f"model.ckpt-{steps}.pt").is_file():
-            task = progress.add_task(f"training {activation}", total=steps)
-            start = runs / f"tanh_{training_steps}" / f"model.ckpt-{training_steps}.pt"
-            settings = {"start": start, "learning_rate": 1e-3} if goes_on else {}
-            water_nve.train(activation, folder, steps, progress=lambda n: progress.update(task, completed=n), **settings)
-            progress.remove_task(task)
+        if more_steps:
+            start = trained("tanh", runs / f"tanh_{training_steps}", training_steps)
+            trained(activation, folder, more_steps, start=start, learning_rate=1e-3)
+        else:
+            trained(activation, folder, training_steps)
         task = progress.add_task(f"NVE {activation}", total=None)
         np.save(stored, water_nve.run(activation, folder, md_steps))
         progress.remove_task(task)
@@ -56,7 +63,8 @@ def main(training_steps: int = 4000, more_steps: int = 500, md_steps: int = 5000
     if only:
         return
     stock = lammps.drift(energies["tanh"])
-    table = Table("activation", "drift eV/atom/ps", "rule", "temperature K, last half", title=f"{md_steps} steps of 0.25 fs")
+    title = f"{md_steps} steps of {1000 * water_nve.TIMESTEP:g} fs"
+    table = Table("activation", "drift eV/atom/ps", "rule", "temperature K, last half", title=title)
     rows = {}
     for name, energy in energies.items():
         drift, temperature = lammps.drift(energy), float(energy[len(energy) // 2 :, 2].mean())
@@ -68,7 +76,7 @@ def main(training_steps: int = 4000, more_steps: int = 500, md_steps: int = 5000
     stored = {"command": command,
               "date": datetime.date.today().isoformat(), "versions": versions, "runs": rows}  # fmt: skip
     (RESULTS / "deepmd_nve.json").write_text(json.dumps(stored, indent=1) + "\n")
-    title = f"NVE of 64 water molecules in LAMMPS, {training_steps} training steps"
+    title = f"NVE of 64 water molecules in LAMMPS, {training_steps} + {more_steps} training steps"
     plotting.energies(energies, RESULTS / "deepmd_nve.png", title)
 
 

@@ -16,7 +16,10 @@ ACTIVATIONS = ("tanh", "taafs:bspline", "taafs:fourier", "taafs:chebyshev1", "ta
 # tanh and TAAFS each at the learning rate that was best for it on Cu (docs/results.md)
 RATES = {"tanh": 1e-2}
 RCUT, SEL = 4.0, [22, 44]
-TIMESTEP = 0.00025
+# Small models that were trained for minutes have holes where hot water comes by: start cold, so that the run tests the integrator and
+# the smoothness of the forces. The frame's own potential energy is that of 330 K; the run settles in between.
+TEMPERATURE = 100.0
+TIMESTEP = 0.0002
 
 
 def train(
@@ -35,7 +38,7 @@ def train(
 
 
 def run(activation: str, folder: Path, md_steps: int) -> np.ndarray:
-    """NVE of 64 water molecules (a held-out frame, 330 K) with the model trained in ``folder``, frozen with the fused operators.
+    """NVE of 64 water molecules (a held-out frame) with the model trained in ``folder``, frozen with the fused operators.
 
     Returns
     -------
@@ -47,4 +50,5 @@ def run(activation: str, folder: Path, md_steps: int) -> np.ndarray:
     coord, box = (np.load(part / f"{key}.npy")[0].astype(np.float64) for key in ("coord", "box"))
     types = np.array([int(t) for t in (part.parent / "type.raw").read_text().split()])
     lammps.write_data(folder / "frame.data", coord.reshape(-1, 3), box.reshape(3, 3), types, ["O", "H"])
-    return lammps.nve(str(model), folder, ["O", "H"], steps=md_steps, timestep=TIMESTEP, variables=variables)[0]
+    settings = {"steps": md_steps, "timestep": TIMESTEP, "temperature": TEMPERATURE, "variables": variables}
+    return lammps.nve(str(model), folder, ["O", "H"], **settings)[0]
