@@ -95,7 +95,7 @@ def reproduce(context: typer.Context) -> None:
             for name, program in programs.STUDIES.items():
                 what, commands = programs.describe(program)
                 typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
-            typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not repeated: move the file away.")
+            typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not run again: move the file.")
             return
         name, *rest = context.args
         raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))

@@ -35,21 +35,24 @@ def bessel_polynomial(n):
     )
 
 
-def textbook(name):
-    """The functions of a basis at its default size, written down again from their definitions."""
+def textbook(name, grid=None, order=3, n=4, degree=DEGREE, alpha=1.0, beta=1.0):
+    """The functions of a basis, written down again from their definitions."""
     if name == "bspline":
-        knots = -1 + 0.4 * np.arange(-3, 9)
+        grid = grid or 5
+        h = 2 / grid
+        knots = -1 + h * np.arange(-order, grid + order + 1)
         return [
             lambda u, k=k: np.nan_to_num(
-                scipy.interpolate.BSpline.basis_element(knots[k : k + 5], extrapolate=False)(np.where(u == 1, 1 - 1e-15, u))
+                scipy.interpolate.BSpline.basis_element(knots[k : k + order + 2], extrapolate=False)(np.where(u == 1, 1 - 1e-15, u))
             )
-            for k in range(8)
+            for k in range(grid + order)
         ]
     if name == "fourier":
-        return [np.ones_like] + [f for k in range(1, 5) for f in (lambda u, k=k: np.cos(k * u), lambda u, k=k: np.sin(k * u))]
+        return [np.ones_like] + [f for k in range(1, n + 1) for f in (lambda u, k=k: np.cos(k * u), lambda u, k=k: np.sin(k * u))]
     if name in ("grbf", "wavelet"):
-        h = 2 / 7
-        centres = -1 + h * np.arange(8)
+        grid = grid or 8
+        h = 2 / (grid - 1)
+        centres = -1 + h * np.arange(grid)
         if name == "grbf":
             return [lambda u, c=c: np.exp(-(((u - c) / h) ** 2)) for c in centres]
         return [lambda u, c=c: (1 - ((u - c) / h) ** 2) * np.exp(-(((u - c) / h) ** 2) / 2) for c in centres]
@@ -58,10 +61,10 @@ def textbook(name):
         "hermite": lambda n: lambda u: scipy.special.eval_hermite(n, u),
         "chebyshev1": lambda n: lambda u: scipy.special.eval_chebyt(n, u),
         "chebyshev2": lambda n: lambda u: scipy.special.eval_chebyu(n, u),
-        "jacobi": lambda n: lambda u: scipy.special.eval_jacobi(n, 1, 1, u),
+        "jacobi": lambda n: lambda u: scipy.special.eval_jacobi(n, alpha, beta, u),
         "bessel": bessel_polynomial,
     }[name]
-    rows = [functions(n) for n in range(DEGREE + 1)]
+    rows = [functions(k) for k in range(degree + 1)]
     return scaled(rows) if name in ("hermite", "bessel") else rows
 
 
@@ -71,6 +74,22 @@ def test_functions_are_those_of_the_textbook(name):
     expected = np.stack([f(U) for f in textbook(name)], axis=-1)
     assert basis.numbers == NUMBERS.get(name, 8) == expected.shape[1]
     assert np.abs(basis.functions(U) - expected).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("bspline", {"grid": 7, "order": 3}), ("bspline", {"grid": 3, "order": 2}), ("bspline", {"grid": 9, "order": 5}),
+        ("fourier", {"n": 7}), ("grbf", {"grid": 5}), ("wavelet", {"grid": 11}), ("jacobi", {"degree": 5, "alpha": -0.5, "beta": 2.0}),
+        ("chebyshev1", {"degree": 3}), ("chebyshev2", {"degree": 12}), ("legendre", {"degree": 10}), ("hermite", {"degree": 4}),
+        ("bessel", {"degree": 9}),
+    ],
+)  # fmt: skip
+def test_other_sizes_too(name, keys):
+    basis = basis_kind(name).build(**keys)
+    expected = np.stack([f(U) for f in textbook(name, **keys)], axis=-1)
+    assert basis.numbers == expected.shape[1]
+    assert np.abs(basis.functions(U) - expected).max() < 1e-12 * max(1.0, np.abs(expected).max())
 
 
 def test_rational_is_a_quotient(engine):

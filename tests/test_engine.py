@@ -193,3 +193,28 @@ def test_torch_func_transforms_work():
     (second,) = torch.autograd.grad(first.sum(), x)
     use_engine(None)
     assert torch.allclose(hessian.reshape(6, 6).diagonal(), second.reshape(6))
+
+
+# rational is not linear in its numbers: the Python engine computes it by plain operators
+@pytest.mark.parametrize(("basis", "name"), [(b, e) for b in basis_names() for e in ("fused", "python") if (b, e) != ("rational", "python")])
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+def test_no_tensor_with_an_axis_of_coefficients_is_kept(basis, share, name):
+    """What autograd keeps through a force-loss step: nothing larger than the input, so no [..., K]."""
+    use_engine(name)
+    act = make(basis, share, width=5)
+    z = (torch.randn(200, 5, dtype=F64) * 1.5).requires_grad_(True)
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            (force,) = torch.autograd.grad(act(z).sum(), z, create_graph=True)
+            loss = (force**2).sum()
+        loss.backward()
+    finally:
+        use_engine(None)
+    assert kept and max(kept) <= z.numel()
+    assert bool(act.delta.grad.any())

@@ -1,6 +1,7 @@
 """``taafs demo`` end to end on the fall-back data, short."""
 
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -23,3 +24,10 @@ def test_demo_falls_back_to_copper_and_says_so(monkeypatch, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 5000
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert rows["taafs:chebyshev1"]["parameters"] == rows["tanh"]["parameters"] + 48
+
+
+def test_demo_takes_the_water_data_and_says_so(water, tmp_path):
+    console = Console(record=True, width=140)
+    train, test, names, _ = demo.systems(tmp_path, console)
+    assert "liquid water, DFT, 320 training and 80 test frames" in console.export_text()
+    assert [Path(path).name for path in train + test] == ["data_0", "data_1", "data_2", "data_3"] and names == ["O", "H"]

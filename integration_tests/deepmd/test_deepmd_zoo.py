@@ -129,3 +129,48 @@ def test_serialize_keeps_coefficients_of_blocks_too(name, small_water):
     again = BaseModel.deserialize(copy.deepcopy(model.serialize()))
     for a, b in zip(outputs(model, small_water[0]), outputs(again, small_water[0]), strict=True):
         assert np.abs(a - b).max() < 1e-10 * max(1.0, np.abs(a).max())
+
+
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_every_descriptor_in_float32(name, small_water):
+    """Coefficients take the layer's precision; live and scripted model agree."""
+    import copy
+
+    from conftest_deepmd import model_of
+
+    import taafs_plugins as taafs
+
+    config = water_input("taafs:bspline", small_water, precision="float32")
+    descriptor = copy.deepcopy(DESCRIPTORS[name])
+    for part in descriptor.get("list", [descriptor]):
+        part["precision"] = "float32"
+    config["model"]["descriptor"] = descriptor
+    model = model_of(config).eval()
+    generator = torch.Generator().manual_seed(3)
+    acts = taafs.activations(model).values()
+    assert acts and {act.delta.dtype for act in acts} == {torch.float32}
+    for act in acts:
+        act.delta.data = 0.01 * torch.randn(act.delta.shape, generator=generator)
+    for a, b in zip(outputs(model, small_water[0]), outputs(torch.jit.script(model), small_water[0]), strict=True):
+        assert np.abs(a - b).max() < 2e-4 * max(1.0, np.abs(a).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "sets"), [("network", 4 + 2), ("global", 1), ("neuron", 12)])
+def test_shared_coefficients_stay_shared_through_training_and_freezing(share, sets, small_water, tmp_path):
+    config = water_input(f"taafs:bspline,share={share}", small_water, steps=5)
+    (tmp_path / "input.json").write_text(json.dumps(config))
+    dp("train", "input.json", "--skip-neighbor-stat", cwd=tmp_path)
+    state = load_state(checkpoint(tmp_path, 5))
+    keys = coefficient_keys(state)
+    values = [state[key] for key in keys]
+    assert len(keys) == 12 and all(bool(value.any()) for value in values)
+    assert len({tuple(value.flatten().tolist()) for value in values}) == sets
+    assert {value.dim() for value in values} == {2 if share == "neuron" else 1}
+    dp("freeze", "-o", "frozen.pth", cwd=tmp_path)
+    model = live(checkpoint(tmp_path, 5))
+    ours, frozen = outputs(model, small_water[0]), outputs(torch.jit.load(tmp_path / "frozen.pth"), small_water[0])
+    assert all(np.abs(a - b).max() < 1e-8 * max(1.0, np.abs(a).max()) for a, b in zip(ours, frozen, strict=True))
+    for parameter in {id(p): p for n, p in model.named_parameters() if n.endswith(".delta")}.values():
+        parameter.data.zero_()
+    assert any(np.abs(a - b).max() > 1e-6 for a, b in zip(ours, outputs(model, small_water[0]), strict=True))
