@@ -55,6 +55,15 @@ m.version = lambda name: "3.9.9" if name == "deepmd-kit" else real(name)
 import deepmd.pt
 from deepmd.pt.utils.utils import ActivationFn
 assert not hasattr(ActivationFn.__init__, "__wrapped__")
+from deepmd.utils import compat
+from taafs_plugins.adapters.deepmd_input import InputError
+compat.update_deepmd_input({"model": {"descriptor": {"type": "se_e2_a", "activation_function": "tanh"}, "fitting_net": {}}})
+try:
+    compat.update_deepmd_input({"model": {"descriptor": {"type": "se_e2_a", "activation_function": "taafs"}, "fitting_net": {}}})
+except InputError as error:
+    assert "not 3.9.9" in str(error)
+else:
+    raise AssertionError("a spec passed under an unknown version")
 """
     result = python(code)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -149,8 +149,16 @@ def checked(config: dict) -> dict:
     InputError
         As :func:`check`.
     """
+    from taafs_plugins.adapters import adapter
+    from taafs_plugins.adapters.base import HostError
+
     backend = _calling_backend()
     check(config, backend)
+    if backend == "pt" and _has_spec(config.get("model", config)):
+        try:
+            adapter("deepmd").register()  # done already, unless this DeePMD-kit is not known
+        except HostError as error:
+            raise InputError(str(error)) from None
     return with_resolved_specs(config) if backend == "pt" else config
 
 
