@@ -55,11 +55,13 @@ m.version = lambda name: "3.9.9" if name == "deepmd-kit" else real(name)
 import deepmd.pt
 from deepmd.pt.utils.utils import ActivationFn
 assert not hasattr(ActivationFn.__init__, "__wrapped__")
+import deepmd.backend
 from deepmd.utils import compat
 from taafs_plugins.adapters.deepmd_input import InputError
-compat.update_deepmd_input({"model": {"descriptor": {"type": "se_e2_a", "activation_function": "tanh"}, "fitting_net": {}}})
+net = {"type": "se_e2_a", "activation_function": "tanh"}
+compat.update_deepmd_input({"model": {"descriptor": net, "fitting_net": {}}, "training": {}})
 try:
-    compat.update_deepmd_input({"model": {"descriptor": {"type": "se_e2_a", "activation_function": "taafs"}, "fitting_net": {}}})
+    compat.update_deepmd_input({"model": {"descriptor": {**net, "activation_function": "taafs"}, "fitting_net": {}}, "training": {}})
 except InputError as error:
     assert "not 3.9.9" in str(error)
 else:

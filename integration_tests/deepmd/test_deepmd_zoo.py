@@ -133,7 +133,7 @@ def test_serialize_keeps_coefficients_of_blocks_too(name, small_water):
 
 @pytest.mark.parametrize("name", DESCRIPTORS)
 def test_every_descriptor_in_float32(name, small_water):
-    """Coefficients take the layer's precision; live and scripted model agree."""
+    """Coefficients take their layer's precision (those beside layers, of dpa2 and dpa3, stay float64); live and scripted model agree."""
     import copy
 
     from conftest_deepmd import model_of
@@ -147,10 +147,11 @@ def test_every_descriptor_in_float32(name, small_water):
     config["model"]["descriptor"] = descriptor
     model = model_of(config).eval()
     generator = torch.Generator().manual_seed(3)
-    acts = taafs.activations(model).values()
-    assert acts and {act.delta.dtype for act in acts} == {torch.float32}
-    for act in acts:
-        act.delta.data = 0.01 * torch.randn(act.delta.shape, generator=generator)
+    table = taafs.sites(model)
+    assert {site.current.delta.dtype for site in table if site.width} == {torch.float32}
+    for site in table:
+        delta = site.current.delta
+        delta.data = 0.01 * torch.randn(delta.shape, generator=generator).to(delta.dtype)
     for a, b in zip(outputs(model, small_water[0]), outputs(torch.jit.script(model), small_water[0]), strict=True):
         assert np.abs(a - b).max() < 2e-4 * max(1.0, np.abs(a).max())
 
