@@ -169,6 +169,13 @@ def test_clear_refusals(tmp_path):
         taafs.export(charged, tmp_path / "model.pt")
     with pytest.raises(taafs.HostError, match="this is a Ensemble|this is a ANINetworks"):
         taafs.export(model.neural_networks, tmp_path / "model.pt")
+    for path, keys, sentence in (
+        (tmp_path, {}, "cannot be written"), (tmp_path / "none" / "model.pt", {}, "no folder"),
+        (tmp_path / "model.pt", {"structures": [bulk("Fe")]}, "hold Fe, which"),
+        (tmp_path / "model.pt", {"energy_unit": "kJ/mol"}, "kJ/mol"),
+    ):  # fmt: skip
+        with pytest.raises(ExportError, match=sentence):
+            taafs.export(model, path, **keys)
     taafs.export(model, tmp_path / "model.pt")
     with pytest.raises(ExportError, match="atomic number 26"):
         ExportedCalculator(tmp_path / "model.pt").get_potential_energy(bulk("Fe"))

@@ -94,6 +94,8 @@ def export(
     path = Path(path)
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}; make it first.")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ExportError(f"{path} cannot be written; name a file in a folder of yours.")
     if dtype not in (None, *TOLERANCE):
         raise ExportError(f"dtype={dtype} is unknown; choose {' or '.join(TOLERANCE)}.")
     host = adapter_for(model)
@@ -113,6 +115,10 @@ def export(
     frames = default_structures(metadata.elements, host.periodic_only) if structures is None else list(structures)
     if not frames:
         raise ExportError("There is no structure to compare the exported model on; give at least one.")
+    strange = sorted({int(z) for atoms in frames for z in atoms.numbers} - set(metadata.elements))
+    if strange:
+        names = ", ".join(chemical_symbols[z] for z in strange)
+        raise ExportError(f"The structures to compare on hold {names}, which the model does not know.")
     try:
         scripted = torch.jit.script(module.eval())
     except Exception as error:  # torch raises many kinds
