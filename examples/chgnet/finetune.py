@@ -4,10 +4,11 @@
     python examples/chgnet/finetune.py --train readout     # coefficients and the readout MLP
     python examples/chgnet/finetune.py --train all         # everything
 
-Data (downloaded once, checksummed): 2-atom frames of magnetic Fe with energies, forces, stress and magmoms, and MPtrj frames of other
-materials as data the network knew. The lines that differ from a stock CHGNet script are marked with "taafs".
+Data (checksummed): 2-atom frames of magnetic Fe with energies, forces, stress and magmoms, from the folder TAAFS_DATA_MIRROR, and MPtrj
+frames of other materials as data the network knew. The lines that differ from a stock CHGNet script are marked with "taafs".
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import taafs_plugins as taafs  # taafs
+from taafs_plugins import data
 from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, predict
 from taafs_plugins.experiments.chgnet import SPEC, TRAINED, fine_tune, iron, known, pretrained
 
@@ -109,4 +111,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except (taafs.SpecError, taafs.HostError, data.DataError) as error:  # a mistake in the options or missing data: one sentence
+        sys.exit(str(error))

@@ -7,6 +7,7 @@ TorchANI's usual loop; the lines that differ from a stock script are marked with
 once and checksummed. TorchANI's units: Hartree, Angstrom.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -148,4 +149,7 @@ def draw(model, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except (taafs.SpecError, taafs.HostError, data.DataError) as error:  # a mistake in the options or missing data: one sentence
+        sys.exit(str(error))

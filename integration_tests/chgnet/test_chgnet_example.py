@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,17 @@ def test_the_example_names_wrong_choices(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert all(word in done.stderr for word in ("coefficients", "readout", "all", "coefs"))
+
+
+@pytest.mark.parametrize(
+    ("option", "mirror", "message"),
+    [
+        (["--spec", "taafs:chebishev1"], None, "Did you mean 'chebyshev1'?"),
+        ([], "nowhere", "TAAFS_DATA_MIRROR=nowhere has no fe_magnetic/fe.extxyz"),
+    ],
+)
+def test_the_example_answers_a_mistake_with_one_sentence(tmp_path, option, mirror, message):
+    environment = os.environ if mirror is None else {**os.environ, "TAAFS_DATA_MIRROR": mirror}
+    command = [sys.executable, str(ROOT / "examples" / "chgnet" / "finetune.py"), "--frames", "2", *option]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and message in done.stderr.splitlines()[-1]

@@ -1,13 +1,19 @@
 """``spktrain`` on real rMD17 ethanol (200 frames): stock and TAAFS, checkpoints, EMA, clipping, resume, DDP, fine-tuning."""
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import schnetpack as spk
 import torch
+from ase import units
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
 from schnetpack.datasets import rMD17
+from schnetpack.interfaces import SpkCalculator
 from schnetpack.task import AtomisticTask, ModelOutput
 from schnetpack.transform import CastTo32, MatScipyNeighborList, RemoveOffsets, SubtractCenterOfMass
-from schnetpack_helpers import spktrain
+from schnetpack_helpers import ethanol, spktrain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import taafs_plugins as taafs
@@ -23,6 +29,12 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spktrain")
     rmd17_database(folder / "data")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(folder, monkeypatch):
+    """SchNetPack's datamodule leaves a lock file in the present folder."""
+    monkeypatch.chdir(folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +103,7 @@ def test_trained_coefficients_are_used(folder, trained):
     with_coefficients = error(model, batch)
     with torch.no_grad():
         for act in taafs.activations(model).values():
+            assert act.delta.any()
             act.delta.zero_()
     assert error(model, batch) > 1.02 * with_coefficients
 
@@ -107,6 +120,27 @@ def test_resume(folder, trained):
     assert 0 < moved < before["state_dict"][key].abs().max()  # went on from there
 
 
+def test_energy_is_conserved_as_well_as_by_stock(stock, trained):
+    """NVE in float64 from each model's own minimum: least-squares drift of the total energy per atom, eV/atom/ps."""
+
+    def drift(path):
+        keys = {"neighbor_list": MatScipyNeighborList(cutoff=5.0), "energy_unit": "kcal/mol", "dtype": torch.float64}
+        atoms = ethanol(1)[0]
+        atoms.calc = SpkCalculator(str(path / "best_model"), **keys)
+        BFGS(atoms, logfile=None).run(fmax=0.02, steps=200)
+        MaxwellBoltzmannDistribution(atoms, temperature_K=50, rng=np.random.default_rng(0))
+        dynamics, totals, kinetic = VelocityVerlet(atoms, 0.25 * units.fs), [], []
+        dynamics.attach(lambda: totals.append(atoms.get_total_energy() / len(atoms)))
+        dynamics.attach(lambda: kinetic.append(atoms.get_kinetic_energy() / len(atoms)))
+        dynamics.run(2000)
+        assert np.std(kinetic) > 1e-4  # atoms move
+        return np.polyfit(np.arange(len(totals)) * 0.25e-3, totals, 1)[0]
+
+    slopes = [abs(drift(path)) for path in (trained, stock)]
+    print("drift, eV/atom/ps:", slopes)
+    assert slopes[0] <= max(1.2 * slopes[1], 1e-6), slopes
+
+
 def test_two_ddp_processes_keep_equal_coefficients(folder):
     path, done = spktrain(
         folder, "ddp", "+taafs=bspline", "+model.representation.activation.share=network", "trainer=ddp_trainer", "data.batch_size=5",
@@ -119,10 +153,31 @@ def test_two_ddp_processes_keep_equal_coefficients(folder):
         assert value.any() and torch.equal(value, second[name])
 
 
-def test_mistake_stops_before_training(folder):
-    path, done = spktrain(folder, "mistake", "+taafs=chebyshev1", "+model.representation.activation.degre=5")
-    assert done.returncode != 0 and "unknown key 'degre'. Did you mean 'degree'?" in done.stderr
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+taafs=chebishev1"], "Could not find 'taafs/chebishev1'"),  # Hydra's own words; it lists the bases
+        (["+taafs=chebyshev1", "+model.representation.activation.degre=5"], "unknown key 'degre'. Did you mean 'degree'?"),
+        (["+model.representation.activation='taafs:bspline,gird=7'"], "unknown key 'gird'. Did you mean 'grid'?"),
+        (["+model.output_modules.0.activation=tafs:bspline"], "Unknown family 'tafs'. Did you mean 'taafs'?"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_stops_before_training(folder, overrides, message):
+    path, done = spktrain(folder, "mistake", *overrides)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
     assert not (path / "checkpoints").exists()
+
+
+def test_specs_as_overrides_of_the_representation_and_a_head(folder):
+    """The other documented form; the spec's keys reach the model, for the head too."""
+    path, done = spktrain(
+        folder, "overrides", "+model.representation.activation='taafs:bspline,grid=7'",
+        "+model.output_modules.0.activation=taafs:chebyshev1", epochs=1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    acts = taafs.activations(spk.utils.load_model(str(path / "best_model")))
+    assert sorted(act.delta.numel() for act in acts.values()) == [8] + 6 * [10]
+    assert all(act.delta.any() for act in acts.values())
 
 
 def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):

@@ -84,3 +84,11 @@ def test_the_example_runs_as_it_stands(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "12 trainable activations" in done.stdout and "epoch  10" in done.stdout and "0.2 ps of MD" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"model.pt", "scripted.pt", "curves.png"}
+
+
+def test_the_example_answers_a_mistake_with_one_sentence(tmp_path):
+    script = Path(__file__).parents[2] / "examples" / "torchani" / "train.py"
+    command = [sys.executable, str(script), "--activation", "taafs:bsplin", "--molecules", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Unknown basis 'bsplin'. Did you mean 'bspline'?")
