@@ -172,23 +172,27 @@ def report(size: Size = "small", epochs: Epochs = 60) -> None:
                 values = interval(np.array([pick[name][s][key] / pick[stock][s][key] for s in seeds]))
                 ratios[name, stock, key] = values
                 console.print(f"{name} / {stock}, {key}, {len(seeds)} seeds: {values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]")
-    draw({k: v for k, v in ratios.items() if k[2] == "test_force"}, RESULTS.with_name(f"torchani_kernelforge_{size}_{epochs}.png"))
+    draw(ratios, RESULTS.with_name(f"torchani_kernelforge_{size}_{epochs}.png"))
 
 
 def draw(ratios: dict, path: Path) -> None:
-    """Test force RMSE over stock, mean and 90% interval."""
+    """Test RMSE of each side over its own stock activation and of GELU over CELU, mean and 90% interval."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 0.5 + 0.4 * len(ratios)), layout="constrained")
-    for y, (mean, low, high) in enumerate(ratios.values()):
-        axes.plot([low, high], [y, y], color="C0")
-        axes.plot(mean, y, "o", color="C0")
-    axes.axvline(1, color="grey", linewidth=1)
-    axes.set_yticks(range(len(ratios)), [f"{name} / {stock}" for name, stock, _ in ratios])
-    axes.set_xlabel("test force RMSE, ratio to stock (mean of paired seeds, 90% interval)")
+    pairs = [(name, stock) for name, stock, key in ratios if key == "test_force" and (name.startswith(f"{stock}+") or name == "gelu")]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 0.8 + 0.35 * len(pairs)), sharey=True, layout="constrained")
+    for axes, quantity in zip(panels, ("energy", "force"), strict=True):
+        for y, (name, stock) in enumerate(pairs):
+            mean, low, high = ratios[name, stock, f"test_{quantity}"]
+            axes.plot([low, high], [y, y], color="C0")
+            axes.plot(mean, y, "o", color="C0")
+        axes.axvline(1, color="grey", linewidth=1)
+        axes.set_xlabel(f"test {quantity} RMSE over stock")
+    panels[0].set_yticks(range(len(pairs)), [f"{name} / {stock}" for name, stock in pairs])
+    figure.suptitle("mean of paired seeds, 90% interval", fontsize=9)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

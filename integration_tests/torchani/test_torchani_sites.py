@@ -195,6 +195,12 @@ def test_unknown_code_changes_nothing(monkeypatch):
     adapter("torchani").check_version()
 
 
+def test_defaults_are_those_of_the_study():
+    """docs/results.md: B-spline per layer with rate=1."""
+    spec = taafs.convert(small_model(), "taafs").spec
+    assert (spec.variant, spec["share"], spec["rate"], spec["scale"]) == ("bspline", "layer", 1.0, 1.0)
+
+
 def test_scale_auto_is_measured_per_site_and_saved():
     model = small_model()
     taafs.convert(model, "taafs:bspline,scale=auto")
