@@ -26,7 +26,7 @@ def test_paired_seeds_and_resume(program):
     runs = program.load().values()
     errors = {spec: [r["test"]["forces_mae"] for r in runs if r["spec"] == spec] for spec in ("taafs:chebyshev1", "silu")}
     ratio = program.paired_ratio(errors["taafs:chebyshev1"], errors["silu"])[0]
-    assert ratio < 1.05
+    assert ratio < 1.05  # docs/results.md: no gain, and ratios of single seeds within 5% of their mean
     assert all(r["parameters"] == min(q["parameters"] for q in runs) + 48 for r in runs if r["spec"] != "silu")
     again = CliRunner().invoke(program.app, command, catch_exceptions=False)
     assert "4 of 4 trainings are there already" in again.stdout
