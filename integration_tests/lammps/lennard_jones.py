@@ -2,7 +2,7 @@
 
 import torch
 
-from taafs_plugins.md.contract import Metadata, write
+from taafs_plugins.md.contract import DTYPES, Metadata, write
 
 CUTOFF = 5.5
 # epsilon eV, sigma Angstrom by element; mixed arithmetically so that lj/cut can be told the same pairs
@@ -33,8 +33,7 @@ class LennardJones(torch.nn.Module):
 
 def export(path, **changes):
     """Write the model; ``changes`` go into its metadata."""
-    options = {"host": "lj", "cutoff": CUTOFF, "hops": 1, "modes": ("owner", "ghost"), "energy_unit": "eV", "elements": (10, 18), "dtype": "float64"}
-    model = LennardJones()
-    dtype = {**options, **changes}["dtype"]
-    write(torch.jit.script(model.to(getattr(torch, dtype))), path, Metadata(**{**options, **changes}))
+    facts = {"host": "lj", "cutoff": CUTOFF, "hops": 1, "modes": ("owner", "ghost"), "energy_unit": "eV", "elements": (10, 18)}
+    metadata = Metadata(**{**facts, "dtype": "float64", **changes})
+    write(torch.jit.script(LennardJones().to(DTYPES[metadata.dtype])), path, metadata)
     return path

@@ -1,6 +1,5 @@
 """Runs of the wheel's ``lmp`` with pair style taafs; a run that cannot be done fails its test."""
 
-import os
 import re
 import subprocess
 import sys
@@ -86,7 +85,7 @@ def error(folder: Path, script: str, ranks: int = 1) -> str:
 
 
 def last(folder: Path, units: str = "metal") -> dict[str, np.ndarray]:
-    """Energy, positions, forces, energies per atom and pressure * volume of the last step that was printed, in the script's units of energy."""
+    """Energy, positions, forces, energies per atom and pressure * volume of the last step printed, in the script's units of energy."""
     lines = (folder / "log.lammps").read_text().splitlines()
     start = [i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "PotEng"]][-1]
     rows = []
@@ -95,10 +94,11 @@ def last(folder: Path, units: str = "metal") -> dict[str, np.ndarray]:
             break
         if re.match(r"\s*\d+ +[-\d.]", line):
             rows.append([float(v) for v in line.split()])
-    table = np.array([[float(v) for v in line.split()[1:]] for line in (folder / "atoms.dump").read_text().split("c_e\n")[-1].splitlines()])
+    atoms = (folder / "atoms.dump").read_text().split("c_e\n")[-1].splitlines()
+    table = np.array([[float(v) for v in line.split()[1:]] for line in atoms])
     _, energy, volume, *pressure = rows[-1]
-    return {"energy": energy, "x": table[:, :3], "f": table[:, 3:6], "atom": table[:, 6], "virial": np.array(pressure) * volume / NKTV2P[units],
-            "volume": volume}  # fmt: skip
+    virial = np.array(pressure) * volume / NKTV2P[units]
+    return {"energy": energy, "x": table[:, :3], "f": table[:, 3:6], "atom": table[:, 6], "virial": virial, "volume": volume}
 
 
 def worst(ours: dict, theirs: dict) -> float:
@@ -106,7 +106,3 @@ def worst(ours: dict, theirs: dict) -> float:
     assert ours.keys() == theirs.keys()
     return max(float(np.abs(np.asarray(ours[k]) - theirs[k]).max() / max(1e-3, np.abs(theirs[k]).max())) for k in ours)
 
-
-def environment_without_plugins() -> dict[str, str]:
-    """As a user's shell: nothing about plugins is set."""
-    return {k: v for k, v in {**os.environ, **environment()}.items() if k != "LAMMPS_PLUGIN_PATH"}

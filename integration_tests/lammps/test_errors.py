@@ -43,7 +43,7 @@ def pair(style="taafs", coeff="* * model.pt Ar Ne"):
 
 CASES = {
     "owner on two ranks": (dict(pair=pair("taafs owner")), 2, "Mode owner of pair style taafs runs on one rank, not on 2"),
-    "a model of owner only on two ranks": (dict(pair=pair(coeff="* * one_rank.pt Ar Ne")), 2, "model of layered runs on one rank, not on 2"),
+    "a model of owner only on two ranks": (dict(pair=pair(coeff="* * one_rank.pt Ar Ne")), 2, "layered runs on one rank, not on 2"),
     "a mode the model does not allow": (dict(pair=pair("taafs ghost", "* * one_rank.pt Ar Ne")), 1, "layered does not allow mode ghost"),
     "unknown word": (dict(pair=pair("taafs gpu")), 1, "does not know 'gpu'; it takes: [owner|ghost] [device cpu|cuda]"),
     "unknown device": (dict(pair=pair("taafs device tpu")), 1, "does not know 'device'"),

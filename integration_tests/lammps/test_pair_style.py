@@ -160,8 +160,8 @@ def test_restart(tmp_path):
     first = NVE.replace("run 200", "run 100\nwrite_restart r.bin\nrun 100")
     run(tmp_path, header(atoms, ELEMENTS, style="taafs owner device cpu") + END + first)
     whole = last(tmp_path)
-    again = "read_restart r.bin\nneighbor 1.0 bin\nneigh_modify every 1 delay 0 check yes\ntimestep 0.002\nfix 1 all nve\n" + END + "run 100\n"
-    printed = run(tmp_path, again)
+    again = "read_restart r.bin\nneighbor 1.0 bin\nneigh_modify every 1 delay 0 check yes\ntimestep 0.002\nfix 1 all nve\n"
+    printed = run(tmp_path, again + END + "run 100\n")
     assert "stock model of lj" in printed
     assert worst(last(tmp_path), whole) < 1e-8
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from taafs_plugins.experiments.deepmd import command, run
 
-MASSES = {"H": 1.008, "O": 15.999, "Cu": 63.546}
+MASSES = {"H": 1.008, "C": 12.011, "O": 15.999, "Fe": 55.845, "Cu": 63.546}
 # LAMMPS's own constant in metal units for 1 eV/A^3 in bar (nktv2p), 8e-8 away from today's value
 BAR = 1.6021765e6
 
@@ -90,6 +90,7 @@ def nve(
     ranks: int = 1,
     poll: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
+    style: str = "deepmd",
 ) -> tuple[np.ndarray, float]:
     """NVE of ``frame.data`` from random velocities.
 
@@ -98,6 +99,7 @@ def nve(
     timestep : ps
     relax : steps of energy minimisation before the velocities are drawn
     variables : added to the environment (``DP_PLUGIN_PATH`` for models that call the operator library)
+    style : of the pairs: ``deepmd`` for a frozen model, ``taafs`` for an exported one
 
     Returns
     -------
@@ -105,7 +107,10 @@ def nve(
     seconds : wall time
     """
     minimise = f"minimize 0 0 {relax} {10 * relax}\nreset_timestep 0" if relax else ""
-    script = _header([model], names) + f"""
+    header = _header([model], names)
+    if style != "deepmd":
+        header = header.replace(f"deepmd {model}", style).replace("pair_coeff * *", f"pair_coeff * * {model}")
+    script = header + f"""
 {minimise}
 velocity all create {temperature} 2026 mom yes rot no
 timestep {timestep}

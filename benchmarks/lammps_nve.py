@@ -1,0 +1,85 @@
+"""LAMMPS NVE by pair style taafs, 5,000 steps, of SchNetPack, TorchANI and CHGNet models: stock and TAAFS with trained coefficients.
+
+    python benchmarks/lammps_nve.py            # resumes; --hosts torchani for one of them
+
+PaiNN and ANI learn rMD17 ethanol's forces for a short while (float64, 0.25 fs, 300 K); CHGNet 0.3.0 is taken as it is and with
+coefficients fitted to magnetic iron (float32, 1 fs, 300 K, 16 atoms). The rule: at most 1.2 times the stock drift, or 1e-6 eV/atom/ps in
+float64 and 1e-5 in float32. Writes results/lammps_nve.json and lammps_nve.png.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from taafs_plugins import plotting
+from taafs_plugins.experiments import exported, lammps
+from taafs_plugins.md.build import build
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "lammps_nve.json"
+
+
+def one(host: str, spec: str | None, training_steps: int, md_steps: int, bar: Progress) -> dict:
+    """Train, export, run; what is there already is not done again."""
+    folder = HERE / "runs" / "lammps_nve" / f"{host}_{'taafs' if spec else 'stock'}_{training_steps}"
+    stored = folder / f"nve_{md_steps}.json"
+    if stored.is_file():
+        return json.loads(stored.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    model, moved = folder / "model.pt", folder / "moved.json"
+    if not moved.is_file():
+        task = bar.add_task(f"{host} {spec or 'stock'}: training", total=None)
+        live = exported.trained(host, spec, training_steps, lambda: bar.advance(task))
+        exported.export(live, host, model)
+        moved.write_text(json.dumps(exported.moved(live)))
+        bar.remove_task(task)
+    task = bar.add_task(f"{host} {spec or 'stock'}: {md_steps} steps", total=None)
+    energy, seconds = exported.nve(host, model, folder, md_steps)
+    bar.remove_task(task)
+    found = {
+        "host": host, "spec": spec, "largest coefficient": json.loads(moved.read_text()), "training steps": training_steps,
+        "md steps": md_steps, "seconds": seconds, "drift eV/atom/ps": lammps.drift(energy), "energy": energy.tolist(),
+    }  # fmt: skip
+    stored.write_text(json.dumps(found))
+    return found
+
+
+def main(hosts: str = ",".join(exported.HOSTS), training_steps: int = 200, md_steps: int = 5000) -> None:
+    """Train, run, compare."""
+    console = Console()
+    build()
+    runs = []
+    with Progress(console=console) as bar:
+        for host in hosts.split(","):
+            steps = min(training_steps, 64) if host == "chgnet" else training_steps  # CHGNet: frames
+            runs += [one(host, spec, steps, md_steps, bar) for spec in (None, exported.SPECS[host])]
+    table = Table("host", "activation", "drift eV/atom/ps", "rule", title=f"NVE of {md_steps} steps")
+    for stock, ours in zip(runs[::2], runs[1::2], strict=True):
+        before, after = stock["drift eV/atom/ps"], ours["drift eV/atom/ps"]
+        ours["rule holds"] = lammps.drift_passes(after, before, exported.PRECISION[ours["host"]])
+        table.add_row(stock["host"], "stock", f"{before:+.2e}", "")
+        table.add_row(ours["host"], ours["spec"], f"{after:+.2e}", "holds" if ours["rule holds"] else "does not hold")
+    console.print(table)
+    names = ("torch", "lammps", "torchani", "chgnet", "schnetpack", "taafs-plugins")
+    about = {
+        "command": f"python benchmarks/lammps_nve.py --hosts {hosts} --training-steps {training_steps} --md-steps {md_steps}",
+        "date": f"{datetime.date.today()}", "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }  # fmt: skip
+    short = [{k: v for k, v in run.items() if k != "energy"} for run in runs]
+    RESULTS.write_text(json.dumps({**about, "runs": short}, indent=1) + "\n")
+    energies = {f"{run['host']} {run['spec'] or 'stock'}": np.array(run["energy"]) for run in runs}
+    plotting.energies(energies, HERE / "results" / "lammps_nve.png", f"NVE by pair_style taafs, {md_steps} steps")
+
+
+if __name__ == "__main__":
+    typer.run(main)

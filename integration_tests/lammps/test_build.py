@@ -1,0 +1,89 @@
+"""Building the plugin, how ``lmp`` finds it, and models that call the fused operators."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from lj_cases import ELEMENTS, argon
+from lmp_runs import END, error, header, last, run, worst, write_data
+from typer.testing import CliRunner
+
+import taafs_lammps
+import taafs_plugins as taafs
+from taafs_plugins.activations.fused_build import BuildError
+from taafs_plugins.cli import app
+from taafs_plugins.experiments.deepmd import command, environment
+from taafs_plugins.md import contract
+from taafs_plugins.md.build import build
+
+
+class Curved(torch.nn.Module):
+    """Pair energies through a trained activation."""
+
+    def __init__(self, act: torch.nn.Module):
+        super().__init__()
+        self.act = act
+
+    def forward(self, pos: torch.Tensor, Z: torch.Tensor, idx_i: torch.Tensor, idx_j: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        r = (pos[idx_j] + offsets - pos[idx_i]).square().sum(1).sqrt()
+        energy = torch.where(r < 5.0, self.act(3.0 - r) * (1 - r / 5.0).clamp(min=0) ** 3, torch.zeros_like(r))
+        return torch.zeros(pos.shape[0], dtype=pos.dtype).index_add(0, idx_i, energy)
+
+
+def curved(path):
+    act = taafs.make_activation("taafs:bspline", replaces="tanh").double()
+    act.delta.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+    facts = contract.Metadata("curved", 5.0, 1, ("owner", "ghost"), "eV", (10, 18), "float64", str(act.spec))
+    contract.write(torch.jit.script(Curved(act)), path, facts)
+
+
+def test_the_wheels_lmp_finds_it_beside_deepmd(tmp_path):
+    """As a user types it: nothing is set; both plugins are there."""
+    build()
+    (tmp_path / "in.lmp").write_text("plugin list\n")
+    env = {name: value for name, value in environment().items() if name != "LAMMPS_PLUGIN_PATH"}
+    result = subprocess.run([command("lmp"), "-in", "in.lmp"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout[-1000:] + result.stderr[-1000:]
+    assert "taafs" in result.stdout and "deepmd" in result.stdout
+
+
+def test_a_model_that_calls_the_operators(tmp_path, monkeypatch):
+    atoms, results = argon(), []
+    for form in ("plain", "operator"):
+        monkeypatch.setenv("TAAFS_EXPORT", form)
+        folder = tmp_path / form
+        folder.mkdir()
+        write_data(folder / "frame.data", atoms, ELEMENTS)
+        curved(folder / "model.pt")
+        assert contract.calls_operator(folder / "model.pt") == (form == "operator")
+        run(folder, header(atoms, ELEMENTS) + END + "run 0\n")
+        results.append(last(folder))
+    assert abs(results[0]["energy"]) > 0.01 and worst(*results) < 1e-12
+    assert contract.read(tmp_path / "operator" / "model.pt")[1].host == "curved"
+    monkeypatch.setenv("TAAFS_OPERATORS", "/nothing.so")
+    message = error(tmp_path / "operator", header(atoms, ELEMENTS) + END + "run 0\n")
+    assert "calls the fused operators and their library is not there; run 'taafs lammps build' again" in message
+
+
+def test_build_says_why_it_cannot(monkeypatch, tmp_path):
+    monkeypatch.setenv("TAAFS_BUILD_CACHE", str(tmp_path))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler was found"):
+        build()
+    broken = tmp_path / "bin" / "g++"
+    broken.write_text(f"#!{sys.executable}\nprint('it is broken'); raise SystemExit(3)\n")
+    broken.chmod(0o755)
+    result = CliRunner().invoke(app, ["lammps", "build"])
+    assert result.exit_code == 1 and "The plugin cannot be built: g++ failed on it" in result.output + result.stderr
+    assert "it is broken" in (taafs_lammps.plugin().parent / "build.log").read_text() and not taafs_lammps.plugin().exists()
+
+
+def test_a_built_plugin_is_only_looked_up(monkeypatch):
+    path = build()
+    monkeypatch.setenv("CXX", "false")
+    assert build() == path == taafs_lammps.plugin() and os.access(path, os.R_OK)
+    assert taafs_lammps.plugin_folder() == str(path.parent)
