@@ -128,13 +128,15 @@ def final(epochs: int = 10) -> None:
                 console.print(f"{side:22} seed {seed}: test energy {1000 * row['test']['e']:.1f} meV/atom")
 
 
-def ratio(side: str, base: str | None, rows: dict, key: str) -> tuple[float, float]:
-    """Mean over the seeds of side / base (None: the pretrained network) and half its 90% interval; paired by seed."""
+def ratio(side: str, base: str | None, rows: dict, key: str) -> str:
+    """Geometric mean over the seeds of side / base (None: the pretrained network), paired by seed, and its 90% interval."""
     seeds = sorted(seed for name, seed in rows if name == side and (base is None or (base, seed) in rows))
     against = {seed: rows[side, seed]["test_before"] if base is None else rows[base, seed]["test"] for seed in seeds}
-    values = [rows[side, seed]["test"][key] / against[seed][key] for seed in seeds]
-    half = T_90.get(len(values) - 1, float("nan")) * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return float(np.mean(values)), float(half)
+    logs = np.log([rows[side, seed]["test"][key] / against[seed][key] for seed in seeds])
+    if len(logs) < 2:
+        return f"{np.exp(logs.mean()):.2f} (one seed)"
+    half = T_90[len(logs) - 1] * logs.std(ddof=1) / len(logs) ** 0.5
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*np.exp(logs.mean() + half * np.array([0, -1, 1])))
 
 
 @app.command()
@@ -149,16 +151,15 @@ def report(epochs: int = 10) -> None:
     for side in present:
         mine = [row for (name, _), row in rows.items() if name == side]
         mean = {key: np.mean([row["test"][key] for row in mine]) for key in "efsm"}
-        r, half = ratio(side, None, rows, "e")
         moved = max(row["moved_largest"]["e"] for row in mine)
         table.add_row(
             side, str(mine[0]["parameters"]), f"{mine[0]['lr']:g}", f"{1000 * mean['e']:.1f}", f"{1000 * mean['f']:.0f}",
-            f"{mean['s']:.2f}", f"{mean['m']:.3f}", f"{r:.2f} +- {half:.2f}", f"{moved:.2f} eV/atom",
+            f"{mean['s']:.2f}", f"{mean['m']:.3f}", ratio(side, None, rows, "e"), f"{moved:.2f} eV/atom",
         )  # fmt: skip
     console.print(table)
     for side, base in (("coefficients", "last MLP, stock"), ("all weights + TAAFS", "all weights, stock")):
         if side in present and base in present:
-            cells = ", ".join(f"{key} {r:.3f} +- {half:.3f}" for key in "efsm" for r, half in [ratio(side, base, rows, key)])
+            cells = ", ".join(f"{key} {ratio(side, base, rows, key)}" for key in "efsm")
             console.print(f"{side} / {base}: {cells} (mean of paired seeds, 90% interval)")
     picture(rows, present, RESULTS.with_suffix(".png"))
 

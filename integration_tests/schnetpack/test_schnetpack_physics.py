@@ -22,12 +22,12 @@ def converted(kind, basis, **keys):
 
 
 @pytest.mark.parametrize("basis", BASES)
-@pytest.mark.parametrize("kind", ["painn", "schnet", "so3net"])
+@pytest.mark.parametrize("kind", REPRESENTATIONS)
 def test_forces_are_the_derivative_of_the_energy(kind, basis):
     model = converted(kind, basis)
     atoms = ethanol(1)[0]
     forces = predict(model, [atoms])["forces"].numpy()
-    step = 1e-4
+    step = 1e-6 if kind == "field_schnet" else 1e-4  # with its large random filters this energy is strongly curved
     for atom, axis in ((0, 0), (2, 1), (8, 2)):
         energies = []
         for sign in (1, -1):
