@@ -1,5 +1,6 @@
 """Exported models of the three hosts in ``pair_style taafs``: energy, forces and virial are those of the host's own Python code."""
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -109,8 +110,15 @@ def test_equal_to_the_host(tmp_path, host, dtype):
         for name, (ours, theirs) in both.items():
             worst[name] = max(worst.get(name, 0.0), float(np.abs(ours - theirs).max()))
             largest[name] = max(largest.get(name, 0.0), float(np.abs(theirs).max()))
-    rounding = 40 if (host, dtype) == ("chgnet", "float32") else 1  # CHGNet's own rounding, see docs/chgnet.md
-    assert all(worst[name] <= rounding * tolerance * largest[name] for name in worst), (worst, largest)
+    limits = {name: tolerance * value for name, value in largest.items()}
+    if (host, dtype) == ("chgnet", "float32"):  # which in float32 differs from itself in float64 by more than that, see docs/chgnet.md
+        double = copy.deepcopy(model).double()
+        for atoms in frames:
+            one, two = (adapter(host).reference(m, atoms) for m in (model, double))
+            limits["energy"] += 4 * abs(one["energy"] - two["energy"]) / len(atoms)
+            limits["forces"] += 4 * np.abs(one["forces"] - two["forces"]).max()
+            limits["virial"] += 4 * np.abs(one["stress"] - two["stress"]).max()
+    assert all(worst[name] <= limits[name] for name in worst), (worst, limits)
 
 
 @pytest.mark.parametrize("host", ["schnetpack", "torchani"])
