@@ -86,7 +86,6 @@ def nve(
     steps: int,
     timestep: float = 0.0005,
     temperature: float = 330.0,
-    relax: int = 0,
     ranks: int = 1,
     poll: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
@@ -97,7 +96,6 @@ def nve(
     Parameters
     ----------
     timestep : ps
-    relax : steps of energy minimisation before the velocities are drawn
     variables : added to the environment (``DP_PLUGIN_PATH`` for models that call the operator library)
     style : of the pairs: ``deepmd`` for a frozen model, ``taafs`` for an exported one
 
@@ -106,12 +104,10 @@ def nve(
     energy : [n, 3] time in ps, total energy in eV per atom and temperature in K, every 10 steps
     seconds : wall time
     """
-    minimise = f"minimize 0 0 {relax} {10 * relax}\nreset_timestep 0" if relax else ""
     header = _header([model], names)
     if style != "deepmd":
         header = header.replace(f"deepmd {model}", style).replace("pair_coeff * *", f"pair_coeff * * {model}")
     script = header + f"""
-{minimise}
 velocity all create {temperature} 2026 mom yes rot no
 timestep {timestep}
 fix 1 all nve

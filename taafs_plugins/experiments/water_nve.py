@@ -16,10 +16,7 @@ ACTIVATIONS = ("tanh", "taafs:bspline", "taafs:fourier", "taafs:chebyshev1", "ta
 # tanh and TAAFS each at the learning rate that was best for it on Cu (docs/results.md)
 RATES = {"tanh": 1e-2}
 RCUT, SEL = 4.0, [22, 44]
-# Small models that were trained for minutes have holes where hot water comes by, with tanh as well. So the frame is relaxed and the
-# run is cold: what is tested is that the forces are smooth and those of the energy, not how good the potential is.
-RELAX, TEMPERATURE = 60, 100.0
-TIMESTEP = 0.0001
+TEMPERATURE, TIMESTEP = 330.0, 0.00025
 
 
 def train(
@@ -50,5 +47,5 @@ def run(activation: str, folder: Path, md_steps: int) -> np.ndarray:
     coord, box = (np.load(part / f"{key}.npy")[0].astype(np.float64) for key in ("coord", "box"))
     types = np.array([int(t) for t in (part.parent / "type.raw").read_text().split()])
     lammps.write_data(folder / "frame.data", coord.reshape(-1, 3), box.reshape(3, 3), types, ["O", "H"])
-    settings = {"steps": md_steps, "timestep": TIMESTEP, "temperature": TEMPERATURE, "relax": RELAX, "variables": variables}
+    settings = {"steps": md_steps, "timestep": TIMESTEP, "temperature": TEMPERATURE, "variables": variables}
     return lammps.nve(str(model), folder, ["O", "H"], **settings)[0]
