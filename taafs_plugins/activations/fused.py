@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from taafs_plugins.activations import gpu
 from taafs_plugins.activations.engine import chosen_engine
 from taafs_plugins.activations.fused_build import BuildError, library
 from taafs_plugins.activations.shapes import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis, RationalBasis
@@ -85,13 +86,15 @@ def _described(module, base_inside: bool = True) -> tuple[torch.Tensor, list[int
 
 
 def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
-    """The activation by the compiled kernels, or ``None`` when they cannot take it (then the Python engine does).
+    """The activation by the compiled kernels (CUDA: Triton's), or ``None`` when they cannot take it (then the Python engine does).
 
     Raises
     ------
     RuntimeError
         The fused engine is asked for by name and cannot be built.
     """
+    if z.is_cuda and type(z) in (torch.Tensor, torch.nn.Parameter):
+        return gpu.activation(module, z, curve)
     if not z.is_cpu or z.dtype not in _DTYPES or type(z) not in (torch.Tensor, torch.nn.Parameter):
         return None
     # Exact at the start also for a strided input: there torch's own base may differ in the last bit from that of a contiguous one.
