@@ -86,16 +86,31 @@ def test_float32(spec, engine):
             assert worst([x.double() for x in single], double) < (2e-2 if "degree=12" in spec else 1e-4)
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 16, 25, 64, 240])
+# 257: the widest period is cut into tiles; 10007 and 40009: fewer rows to a tile, fewer rows than a whole period.
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 16, 25, 64, 240, 257, 10007, 40009])
 def test_neurons_of_every_width(width, engine):
-    for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:bspline,grid=20", "taafs:fourier"):
-        act = activation(f"{spec},share=neuron", width=width)
-        z = spread("tanh", 600, width)
-        results = []
-        for name in ("fused", "plain"):
-            engine(name)
-            results.append(force_training(act, z))
-        assert worst(*results) < 1e-12
+    for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:bspline,grid=20", "taafs:fourier", "taafs:grbf"):
+        for rows in (600, 3) if width < 1000 else (max(2, 700000 // width),):
+            if width > 1000 and spec not in ("taafs:chebyshev1", "taafs:bspline"):
+                continue
+            act = activation(f"{spec},share=neuron", width=width)
+            z = spread("tanh", rows, width)
+            results = []
+            for name in ("fused", "plain"):
+                engine(name)
+                results.append(force_training(act, z))
+            assert worst(*results) < 1e-12
+
+
+@pytest.mark.parametrize("name", basis_names())
+def test_sums_of_float32_over_many_elements(name):
+    """Rounding of the coefficients' gradient stays small: sums of a chunk only are in float32."""
+    for share in ("layer", "neuron"):
+        act = activation(f"taafs:{name},share={share}", width=25, dtype=torch.float32)
+        z = torch.randn(20000, 25)
+        single = force_training(act, z)
+        double = force_training(act.double(), z.double())
+        assert worst([x.double() for x in single], double) < 3e-5
 
 
 @pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "none"])
