@@ -134,10 +134,11 @@ class _PiecewiseCurve(nn.Module):
         table = torch.matmul(w, self.tables.to(w))
         if w.dim() == 2:
             index = index + torch.arange(w.shape[0], device=u.device) * self.pieces
-        table = table.reshape(-1, self.terms)
-        y = torch.take(table[:, self.terms - 1], index)
+        table = table.reshape(-1, self.terms).t().contiguous()
+        index = index.flatten()
+        y = table[self.terms - 1].index_select(0, index).reshape(t.shape)
         for m in range(self.terms - 2, -1, -1):
-            y = torch.addcmul(torch.take(table[:, m], index), y, t)
+            y = torch.addcmul(table[m].index_select(0, index).reshape(t.shape), y, t)
         return y
 
 
@@ -173,10 +174,11 @@ class PiecewiseBasis(Basis):
         t, index = self._locate(u)
         if w.dim() == 2:
             index = index + torch.arange(w.shape[0], device=u.device) * self.pieces
-        table = (w @ _like(tables.reshape(self.numbers, -1), w)).reshape(-1, terms)
-        y = torch.take(table[:, -1], index)
+        table = (w @ _like(tables.reshape(self.numbers, -1), w)).reshape(-1, terms).t().contiguous()
+        index = index.flatten()  # index_select takes a quarter of take's time
+        y = table[-1].index_select(0, index).reshape(t.shape)
         for m in range(terms - 2, -1, -1):
-            y = torch.addcmul(torch.take(table[:, m], index), y, t)
+            y = torch.addcmul(table[m].index_select(0, index).reshape(t.shape), y, t)
         return y + 0.0 * u  # NaN in, NaN out also where the derivative is piecewise constant
 
     def project(self, u: torch.Tensor, h: torch.Tensor, order: int, per_neuron: bool) -> torch.Tensor:
