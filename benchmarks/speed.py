@@ -1,10 +1,10 @@
 """Speed and memory of TAAFS beside the stock activation: paired, interleaved runs in one process (LAMMPS: alternating processes).
 
     python benchmarks/speed.py                 # everything, about 40 minutes
-    python benchmarks/speed.py --part mlp      # activation | mlp | deepmd | lammps | memory
+    python benchmarks/speed.py --part mlp      # one part; --help lists them
 
-Writes ``results/speed.csv`` and the table that docs/speed.md shows. One thread is timed by CPU time, which other programs on the
-machine disturb least; more threads by the clock.
+Writes ``results/speed-PART.csv``, and from all that is stored there the tables of docs/speed.md. One thread is timed by CPU
+time, which other programs on the machine disturb least; more threads by the clock.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+import speed_hosts
+import speed_tables
 import speed_work as work
 import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from speed_tables import NOISY, stored
 
 RESULTS = Path(__file__).parent / "results"
 BASES = ("bspline", "chebyshev1", "fourier", "grbf", "wavelet", "rational")
-PARTS = ("activation", "mlp", "deepmd", "lammps", "memory")
-# A median of ratios whose middle half is wider than this says little.
-NOISY = 0.25
+PARTS = ("activation", "mlp", *speed_hosts.HOSTS, "lammps", "memory")
+KEY = ("part", "spec", "base", "dtype", "threads", "size")
 
 
 @dataclass
@@ -52,6 +54,11 @@ class Row:
     low: float
     high: float
     pairs: int
+    load: float  # of the machine while it ran: 1 for a quiet one and one thread
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(str(getattr(self, name)) for name in KEY)
 
     @property
     def noisy(self) -> bool:
@@ -81,7 +88,7 @@ def row_of(part: str, spec: str, base: str, dtype: str, threads: int, size: int,
     ratios = sorted(b / a for a, b in zip(stock, taafs, strict=True))
     low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     times = [1e3 * statistics.median(seconds) for seconds in (stock, taafs)]
-    return Row(part, spec, base, dtype, threads, size, *times, middle, low, high, len(ratios))
+    return Row(part, spec, base, dtype, threads, size, *times, middle, low, high, len(ratios), os.getloadavg()[0])
 
 
 def peak_bytes(step: work.Step) -> int:
@@ -132,12 +139,14 @@ def cases(part: str, pairs: int, counts: list[int]) -> Iterator[Callable[[], Row
                     for spec in specs():
                         make = lambda s=spec, b=base, d=dtype: work.mlp(s, b, d, 10_000)
                         yield timed(make, spec, base, dtype, threads, 250_000)
-    if part == "deepmd":
+    if part in speed_hosts.HOSTS:
+        make, base, dtype, atoms = speed_hosts.HOSTS[part]
+        some = list(specs()) if part == "deepmd" else ["taafs:bspline,share=layer", "taafs:chebyshev1,share=layer"]
         for threads in counts:
-            for spec in specs():
-                yield timed(lambda s=spec: work.deepmd_step(s), spec, "tanh", torch.float64, threads, 192)
+            for spec in some:
+                yield timed(lambda s=spec: make(s), spec, base, getattr(torch, dtype), threads, atoms)
     if part == "memory":
-        for label, make in (("mlp", lambda s, b: work.mlp(s, b, torch.float64, 200_000)), ("deepmd", lambda s, b: work.deepmd_step(s))):
+        for label, make in (("mlp", lambda s, b: work.mlp(s, b, torch.float64, 100_000)), ("deepmd", lambda s, b: work.deepmd_step(s))):
             for base in ("tanh", "silu") if label == "mlp" else ("tanh",):
                 for spec in ("taafs:bspline", "taafs:chebyshev1"):
                     yield lambda s=spec, b=base, m=make, n=label: memory_row(n, s, b, m)
@@ -177,7 +186,7 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, {versions}, load {os.getloadavg()[0]:.1f}"
+    return f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, {versions}"
 
 
 def table(rows: list[Row]) -> str:
@@ -194,15 +203,16 @@ def table(rows: list[Row]) -> str:
 
 
 def write(rows: list[Row], part: str) -> None:
-    """Replace this part's lines in ``results/speed-PART.csv`` and the table beside it."""
+    """Put these lines into ``results/speed-PART.csv``; stored lines of other comparisons stay."""
+    path = RESULTS / f"speed-{part}.csv"
+    fresh = {row.key: {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows}
+    lines = {tuple(line[name] for name in KEY): line for line in stored(part)[1]} | fresh
     RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"speed-{part}.csv").open("w", newline="") as handle:
+    with path.open("w", newline="") as handle:
         handle.write(f"# {machine()}\n")
         writer = csv.DictWriter(handle, [f.name for f in fields(Row)])
         writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
-    (RESULTS / f"speed-{part}.md").write_text(f"{machine()}; memory rows: MB in place of ms.\n\n{table(rows)}\n")
+        writer.writerows(lines.values())
 
 
 def main(
@@ -226,6 +236,7 @@ def main(
         noisy = sum(row.noisy for row in rows)
         if noisy:
             console.print(f"{name}: the machine was too noisy to tell for {noisy} of {len(rows)} figures; run again when it is quiet.")
+    speed_tables.main()
 
 
 if __name__ == "__main__":
