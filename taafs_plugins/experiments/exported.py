@@ -120,7 +120,7 @@ def trained(host: str, spec: str | None, steps: int, tick: Callable = lambda: No
 
 def moved(model: nn.Module) -> float:
     """The largest change of a coefficient from its start; 0 for a stock model."""
-    return max((float((act.rate * act.delta).abs().max()) for act in taafs.activations(model).values()), default=0.0)
+    return max((float((act.rate * act.delta.detach()).abs().max()) for act in taafs.activations(model).values()), default=0.0)
 
 
 def start(host: str) -> Atoms:
