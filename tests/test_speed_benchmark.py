@@ -10,9 +10,10 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-speed = pytest.importorskip("speed")
-speed_tables = pytest.importorskip("speed_tables")
-work = pytest.importorskip("speed_work")
+# our own programs: a missing one is a failure, not a skip
+import speed  # noqa: E402
+import speed_tables  # noqa: E402
+import speed_work as work  # noqa: E402
 
 
 @pytest.fixture
