@@ -151,7 +151,7 @@ def _reference(host: Any, model: nn.Module, frames: Sequence[Atoms], metadata: M
     expected = [_per_atom(host.reference(model, atoms), atoms) for atoms in frames]
     unit = ENERGY[metadata.energy_unit]
     largest = {}
-    for name in {name for values in expected for name in values}:
+    for name in dict.fromkeys(name for values in expected for name in values):
         smallest = SMALLEST[name] / (1.0 if name == "magmoms" else unit)
         largest[name] = max(smallest, *(float(np.abs(values[name]).max()) for values in expected if name in values))
     return largest, expected
