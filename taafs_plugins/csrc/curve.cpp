@@ -1,6 +1,7 @@
 #include "curve.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace taafs {
@@ -14,12 +15,51 @@ double falling(int m, int order) {
     return f;
 }
 
+// cos mu = T_m(c) and sin mu = s U_(m-1)(c) with c = cos u, s = sin u: calls use(m, j, number) for each number of T_m (cosine) or
+// U_(m-1) at c^j.
+template <bool cosine, class Use>
+void wave_powers(int waves, Use use) {
+    std::array<double, kWaves + 1> before{}, now{};
+    before[0] = cosine ? 1 : 0;
+    now[cosine ? 1 : 0] = 1;
+    for (int m = 1; m <= waves; ++m) {
+        for (int j = 0; j <= kWaves; ++j)
+            if (now[j] != 0) use(m, j, now[j]);
+        std::array<double, kWaves + 1> next{};
+        for (int j = 0; j <= kWaves; ++j) next[j] = (j ? 2 * now[j - 1] : 0) - before[j];
+        before = now;
+        now = next;
+    }
+}
+
+// A Piecewise of 5 cubics with two continuous derivatives, of t = 2.5 u:
+//   sum_m c_m t^m + d (|t| - 1/2)_+^3 + d' (|t| - 3/2)_+^3, with other d and d' for t > 0 than for t < 0.
+// pieces [5, 4], the cubics of (t + 5/2) mod 1; rows: c_0 to c_3, then d and d' of the left, d and d' of the right.
+constexpr int kSpline = 8;
+void spline_rows(const double* pieces, double* rows) {
+    const double* middle = pieces + 2 * 4;
+    std::fill(rows, rows + 4, 0.0);
+    for (int m = 0; m < 4; ++m)  // (t + 1/2)^m
+        for (int j = 0, binomial = 1; j <= m; binomial = binomial * (m - j) / (j + 1), ++j) rows[j] += middle[m] * binomial * std::pow(0.5, m - j);
+    const auto cubic = [&](int piece) { return pieces[piece * 4 + 3]; };
+    rows[4] = cubic(2) - cubic(1);
+    rows[5] = cubic(1) - cubic(0);
+    rows[6] = cubic(3) - cubic(2);
+    rows[7] = cubic(4) - cubic(3);
+}
+// What the order-th derivative with respect to u makes of row r, which then stands at row r - order (or is gone).
+double spline_factor(int r, int order) {
+    const double sign = (r == 4 || r == 5) && order % 2 ? -1 : 1;
+    return falling(r < 4 ? r : 3, order) * sign * std::pow(2.5, order);
+}
+
 }  // namespace
 
 int kernel_rows(const Curve& c, int order) {
     switch (c.shape) {
         case Shape::Polynomial: return std::max(c.b - order, 1);
         case Shape::Piecewise: return std::max(c.b - order, 1) * c.a;
+        case Shape::Spline: return kSpline - order;
         default: return c.numbers;
     }
 }
@@ -54,7 +94,22 @@ void fill_rows(const Curve& c, const double* theta, int order, double* rows) {
                     rows[2 * k - 1] = k * q;
                     rows[2 * k] = -k * p;
                 }
+            if (c.a <= kWaves) {  // as numbers of c^0 to c^n, then of s c^0 to s c^(n-1)
+                std::array<double, 2 * kWaves + 1> powers{};
+                powers[0] = rows[0];
+                wave_powers<true>(c.a, [&](int m, int j, double number) { powers[j] += number * rows[2 * m - 1]; });
+                wave_powers<false>(c.a, [&](int m, int j, double number) { powers[c.a + 1 + j] += number * rows[2 * m]; });
+                std::copy(powers.data(), powers.data() + c.numbers, rows);
+            }
             break;
+        case Shape::Spline: {
+            double pieces[5 * 4] = {}, all[kSpline];
+            for (int k = 0; k < c.numbers; ++k)
+                for (int i = 0; i < 5 * 4; ++i) pieces[i] += theta[k] * c.matrix[k * 5 * 4 + i];
+            spline_rows(pieces, all);
+            for (int r = order; r < kSpline; ++r) rows[r - order] = all[r] * spline_factor(r, order);
+            break;
+        }
         case Shape::Gaussian: {
             const double step = std::pow(0.5 * (c.a - 1), order);
             for (int k = 0; k < c.a; ++k) rows[k] = theta[k] * step;
@@ -68,6 +123,7 @@ int raw_rows(const Curve& c, int order) {
     switch (c.shape) {
         case Shape::Polynomial: return std::max(c.b - order, 1);
         case Shape::Piecewise: return std::max(c.b - order, 1) * c.a;
+        case Shape::Spline: return kSpline - order;
         case Shape::Rational: return order ? 2 * c.numbers : c.numbers;
         default: return c.numbers;
     }
@@ -87,7 +143,21 @@ void fold(const Curve& c, const double* raw, int order, double* grad) {
                         grad[k] += c.matrix[(k * c.a + i) * c.b + m] * falling(m, order) * step * raw[(m - order) * c.a + i];
             break;
         }
-        case Shape::Fourier:
+        case Shape::Spline:
+            for (int k = 0; k < c.numbers; ++k) {
+                double all[kSpline];
+                spline_rows(c.matrix + k * 5 * 4, all);
+                for (int r = order; r < kSpline; ++r) grad[k] += all[r] * spline_factor(r, order) * raw[r - order];
+            }
+            break;
+        case Shape::Fourier: {
+            std::array<double, 2 * kWaves + 1> waves{};
+            if (c.a <= kWaves) {  // raw holds sums of powers
+                waves[0] = raw[0];
+                wave_powers<true>(c.a, [&](int m, int j, double number) { waves[2 * m - 1] += number * raw[j]; });
+                wave_powers<false>(c.a, [&](int m, int j, double number) { waves[2 * m] += number * raw[c.a + 1 + j]; });
+                raw = waves.data();
+            }
             if (!order) grad[0] += raw[0];
             for (int k = 1; k <= c.a; ++k) {
                 const double p = raw[2 * k - 1], q = raw[2 * k];
@@ -95,6 +165,7 @@ void fold(const Curve& c, const double* raw, int order, double* grad) {
                 grad[2 * k] += order ? k * p : q;
             }
             break;
+        }
         case Shape::Gaussian:
             for (int k = 0; k < c.a; ++k) grad[k] += raw[k] * (order ? 0.5 * (c.a - 1) : 1.0);
             break;

@@ -4,7 +4,8 @@
 
 namespace taafs {
 
-enum class Shape { Polynomial, Piecewise, Fourier, Gaussian, Rational };
+// Spline: a Piecewise of 5 cubics that is C2, written as the middle cubic and what the knots beside it add (a sweep's own choice).
+enum class Shape { Polynomial, Piecewise, Fourier, Gaussian, Rational, Spline };
 enum class Squash { Tanh, Softsign, Algebraic, Linear };
 enum class Base { None, Tanh, Silu };
 
@@ -25,6 +26,8 @@ struct Curve {
     double scale;
     bool from_u;  // the sweeps are given u = tanh(z) instead of z, and differentiate with respect to u where Double does
 };
+
+constexpr int kWaves = 4;  // up to so many waves the Fourier kernel works with powers of cos u
 
 // Rows of numbers a kernel wants for the order-th u-derivative: how many, and their values for one neuron's theta.
 int kernel_rows(const Curve&, int order);

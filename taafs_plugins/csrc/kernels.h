@@ -201,6 +201,45 @@ void piecewise(const Curve& c, const Block<T> b) {
     }
 }
 
+// See spline_rows in curve.cpp. |t| <= 5/2.
+template <class T, Mode mode>
+void spline(const Curve&, const Block<T> b) {
+    constexpr int n = Lanes<T>::n, sums = 8 - sum_order(mode);
+    for (int j = 0; j < b.vectors; ++j) {
+        Store<T, mode, 8, with_sums(mode) ? sums : 0> s(b, (b.p + j) % b.period);
+        each_period(b, j, [&](Place<T> at) {
+            const Vec<T> t = load<T>(at.u) * T(2.5), size = t < T(0) ? -t : t;
+            const IntVec<T> right = t > T(0);
+            Vec<T> near = size - T(0.5), far = size - T(1.5);
+            near = near > T(0) ? near : Vec<T>{};
+            far = far > T(0) ? far : Vec<T>{};
+            const Vec<T> near2 = near * near, far2 = far * far;
+            for (int o = 0; o < orders(mode); ++o) {
+                const int order = first_order(mode) + o, cubics = 4 - order;
+                Vec<T> y = s.number(o, cubics - 1);
+                for (int m = cubics - 2; m >= 0; --m) y = y * t + s.number(o, m);
+                const Vec<T> d = right ? s.number(o, cubics + 2) : s.number(o, cubics), e = right ? s.number(o, cubics + 3) : s.number(o, cubics + 1);
+                if (order == 0) y += d * (near2 * near) + e * (far2 * far);
+                if (order == 1) y += d * near2 + e * far2;
+                if (order == 2) y += d * near + e * far;
+                store<T>(b.out[o] + at.out, y);
+            }
+            if constexpr (with_sums(mode)) {
+                constexpr int cubics = 4 - sum_order(mode);
+                const Vec<T> h = load<T>(at.h);
+                Vec<T> q = h;
+                for (int m = 0; m < cubics; ++m, q *= t) s.add(m, q);
+                const Vec<T> power = mode == Mode::Double ? near2 : near2 * near, power2 = mode == Mode::Double ? far2 : far2 * far;
+                s.add_where(~right, cubics, h * power);
+                s.add_where(~right, cubics + 1, h * power2);
+                s.add_where(right, cubics + 2, h * power);
+                s.add_where(right, cubics + 3, h * power2);
+            }
+        });
+    }
+}
+
+// Up to kWaves waves by powers of cos u (wave_powers in curve.cpp), more by
 // cos (m + 1) u = 2 cos u cos m u - cos (m - 1) u, the same for the sine.
 template <class T, Mode mode, int A, int B>
 void fourier(const Curve& c, const Block<T> b) {
@@ -215,13 +254,26 @@ void fourier(const Curve& c, const Block<T> b) {
                 sincos_small<T>(u, sin, cos);
             else
                 for (int l = 0; l < n; ++l) sin[l] = std::sin(u[l]), cos[l] = std::cos(u[l]);
+            if constexpr (with_sums(mode)) h = load<T>(at.h);
+            if (waves <= kWaves) {
+                for (int o = 0; o < orders(mode); ++o) {
+                    Vec<T> even = s.number(o, waves), odd = s.number(o, 2 * waves);
+                    for (int m = waves - 1; m >= 0; --m) even = even * cos + s.number(o, m);
+                    for (int m = waves - 2; m >= 0; --m) odd = odd * cos + s.number(o, waves + 1 + m);
+                    store<T>(b.out[o] + at.out, even + sin * odd);
+                }
+                if constexpr (with_sums(mode)) {
+                    Vec<T> q = h;
+                    for (int m = 0; m <= waves; ++m, q *= cos) s.add(m, q);
+                    q = h * sin;
+                    for (int m = 0; m < waves; ++m, q *= cos) s.add(waves + 1 + m, q);
+                }
+                return;
+            }
             const Vec<T> twice = cos + cos;
             Vec<T> sin_before = {}, cos_before = Vec<T>{} + T(1);
             for (int o = 0; o < orders(mode); ++o) y[o] = s.number(o, 0);
-            if constexpr (with_sums(mode)) {
-                h = load<T>(at.h);
-                s.add(0, h);
-            }
+            if constexpr (with_sums(mode)) s.add(0, h);
             for (int m = 1; m <= waves; ++m) {
                 for (int o = 0; o < orders(mode); ++o) y[o] += s.number(o, 2 * m - 1) * cos + s.number(o, 2 * m) * sin;
                 if constexpr (with_sums(mode)) {
@@ -382,6 +434,7 @@ void run(const Curve& c, const Block<T> b) {
     switch (c.shape) {
         case Shape::Polynomial: return is(8, 8) ? polynomial<T, mode, 8, 8>(c, b) : polynomial<T, mode, 0, 0>(c, b);
         case Shape::Piecewise: return is(5, 4) ? piecewise<T, mode, 5, 4>(c, b) : piecewise<T, mode, 0, 0>(c, b);
+        case Shape::Spline: return spline<T, mode>(c, b);
         case Shape::Fourier: return is(4, 0) ? fourier<T, mode, 4, 0>(c, b) : fourier<T, mode, 0, 0>(c, b);
         case Shape::Gaussian: return is(8, c.b) ? gaussian<T, mode, 8, 0>(c, b) : gaussian<T, mode, 0, 0>(c, b);
         case Shape::Rational: return is(5, 2) ? rational<T, mode, 5, 2>(c, b) : rational<T, mode, 0, 0>(c, b);

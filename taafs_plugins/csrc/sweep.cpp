@@ -125,6 +125,8 @@ struct Sweep<T>::Plan {
 
     Plan(const Curve& c, Mode m, const double* theta, int64_t width) : curve(c), mode(m), channels(width) {
         constexpr int n = Lanes<T>::n;
+        // A cubic B-spline has two continuous derivatives. Where numbers are read lane by lane, or sums kept for each interval, the other form is shorter.
+        if (c.shape == Shape::Piecewise && c.a == 5 && c.b == 4 && c.squash != Squash::Linear && (width > 1 || with_sums(m))) curve.shape = Shape::Spline;
         period = int(width / std::gcd(width, int64_t(n)));
         step = int64_t(period) * n;
         const int pieces = (period + kAcross - 1) / kAcross;
@@ -132,14 +134,14 @@ struct Sweep<T>::Plan {
         down = std::max(kDown, kTile / 4 / across / kDown * kDown);
         while (down > 1 && down * step > kLargest) down /= 2;
         chunk_size = (kChunk + down * step - 1) / (down * step) * (down * step);
-        if (with_sums(mode)) raw = raw_rows(c, sum_order(mode));
-        for (int o = 0; o < orders(mode); ++o) counts[o] = kernel_rows(c, first_order(mode) + o);
+        if (with_sums(mode)) raw = raw_rows(curve, sum_order(mode));
+        for (int o = 0; o < orders(mode); ++o) counts[o] = kernel_rows(curve, first_order(mode) + o);
         offset[1] = int64_t(counts[0]) * step;
         numbers = Aligned<T>(int64_t(counts[0] + counts[1]) * step);
         for (int o = 0; o < orders(mode); ++o) {
             const int count = counts[o];
             std::vector<double> rows(count * width);
-            for (int64_t ch = 0; ch < width; ++ch) fill_rows(c, theta + ch * c.numbers, first_order(mode) + o, rows.data() + ch * count);
+            for (int64_t ch = 0; ch < width; ++ch) fill_rows(curve, theta + ch * c.numbers, first_order(mode) + o, rows.data() + ch * count);
             int64_t ch = 0;
             for (int p = 0; p < period; ++p)
                 for (int l = 0; l < n; ++l, ch = ch + 1 == width ? 0 : ch + 1) {
@@ -296,7 +298,12 @@ void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double*
         }
         at += b.periods * step;
     }
-    if constexpr (with_sums(M)) std::copy(lanes.data, lanes.data + lanes.size, sums);
+    if constexpr (with_sums(M)) {  // lanes of the same neuron are added here, side by side with other chunks
+        int64_t ch = 0;
+        for (int p = 0; p < period; ++p)
+            for (int l = 0; l < n; ++l, ch = ch + 1 == channels ? 0 : ch + 1)
+                for (int r = 0; r < raw; ++r) sums[ch * raw + r] += lanes.data[(int64_t(p) * raw + r) * n + l];
+    }
 }
 
 template <class T>
@@ -308,7 +315,7 @@ Sweep<T>::~Sweep() = default;
 
 template <class T>
 int64_t Sweep<T>::sums() const {
-    return int64_t(plan_->raw) * plan_->step;
+    return int64_t(plan_->raw) * plan_->channels;
 }
 
 template <class T>
@@ -328,16 +335,9 @@ void Sweep<T>::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums)
 
 template <class T>
 void Sweep<T>::fold(const double* sums, double* grad) const {
-    constexpr int n = Lanes<T>::n;
     const Plan& plan = *plan_;
-    const int raw = plan.raw;
-    std::vector<double> by_channel(raw * plan.channels);
-    int64_t ch = 0;
-    for (int p = 0; p < plan.period; ++p)
-        for (int l = 0; l < n; ++l, ch = ch + 1 == plan.channels ? 0 : ch + 1)
-            for (int r = 0; r < raw; ++r) by_channel[ch * raw + r] += sums[(int64_t(p) * raw + r) * n + l];
-    for (ch = 0; ch < plan.channels; ++ch)
-        taafs::fold(plan.curve, by_channel.data() + ch * raw, sum_order(plan.mode), grad + ch * plan.curve.numbers);
+    for (int64_t ch = 0; ch < plan.channels; ++ch)
+        taafs::fold(plan.curve, sums + ch * plan.raw, sum_order(plan.mode), grad + ch * plan.curve.numbers);
 }
 
 template class Sweep<float>;

@@ -35,6 +35,7 @@ class Sweep {
     int64_t sums() const;
     // Elements of a chunk: as many as whole rows of the layer make whole vectors.
     int64_t chunk_size() const;
+    // Adds the chunk's to `sums` [channels, raw].
     void chunk(const Data<T>&, int64_t begin, int64_t end, double* sums) const;
     // Adds what all chunks' sums together make of grad [channels, numbers].
     void fold(const double* sums, double* grad) const;
