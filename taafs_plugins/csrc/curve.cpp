@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 namespace taafs {
 
@@ -32,28 +33,67 @@ void wave_powers(int waves, Use use) {
     }
 }
 
-// A Piecewise of 5 cubics with two continuous derivatives, of t = 2.5 u:
-//   sum_m c_m t^m + d (|t| - 1/2)_+^3 + d' (|t| - 3/2)_+^3, with other d and d' for t > 0 than for t < 0.
-// pieces [5, 4], the cubics of (t + 5/2) mod 1; rows: c_0 to c_3, then d and d' of the left, d and d' of the right.
-constexpr int kSpline = 8;
-void spline_rows(const double* pieces, double* rows) {
-    const double* middle = pieces + 2 * 4;
-    std::fill(rows, rows + 4, 0.0);
-    for (int m = 0; m < 4; ++m)  // (t + 1/2)^m
-        for (int j = 0, binomial = 1; j <= m; binomial = binomial * (m - j) / (j + 1), ++j) rows[j] += middle[m] * binomial * std::pow(0.5, m - j);
-    const auto cubic = [&](int piece) { return pieces[piece * 4 + 3]; };
-    rows[4] = cubic(2) - cubic(1);
-    rows[5] = cubic(1) - cubic(0);
-    rows[6] = cubic(3) - cubic(2);
-    rows[7] = cubic(4) - cubic(3);
-}
-// What the order-th derivative with respect to u makes of row r, which then stands at row r - order (or is gone).
+// What the order-th derivative with respect to u makes of row r of a Spline, which then stands at row r - order (or is gone).
 double spline_factor(int r, int order) {
-    const double sign = (r == 4 || r == 5) && order % 2 ? -1 : 1;
-    return falling(r < 4 ? r : 3, order) * sign * std::pow(2.5, order);
+    double factor = falling(r < 4 ? r : 3, order) * ((r == 4 || r == 5) && order % 2 ? -1 : 1);
+    for (int j = 0; j < order; ++j) factor *= 2.5;
+    return factor;
+}
+
+// Chebyshev interpolation of each bell's slope in each interval, integrated from the bell's value at the left end.
+std::vector<double> make_bell_pieces(bool hat, int pieces) {
+    const int powers = bell_powers(pieces), nodes = powers - 1;
+    const double step = double(kBells - 1) / pieces, pi = std::acos(-1.0);
+    std::vector<double> matrix(kBells * pieces * powers);
+    std::vector<std::vector<double>> chebyshev(nodes, std::vector<double>(nodes));  // of 2 t - 1, in powers of t
+    for (int j = 0; j < nodes; ++j)
+        for (int m = 0; m <= j; ++m) {
+            if (j == 0) chebyshev[0][0] = 1;
+            if (j == 1) chebyshev[1][m] = m ? 2 : -1;
+            if (j > 1) chebyshev[j][m] = (m ? 4 * chebyshev[j - 1][m - 1] : 0) - 2 * chebyshev[j - 1][m] - chebyshev[j - 2][m];
+        }
+    for (int k = 0; k < kBells; ++k)
+        for (int i = 0; i < pieces; ++i) {
+            double* numbers = matrix.data() + (k * pieces + i) * powers;
+            const double left = i * step - k, e = std::exp((hat ? -0.5 : -1) * left * left);
+            numbers[0] = hat ? (1 - left * left) * e : e;
+            for (int j = 0; j < nodes; ++j) {
+                double sum = 0;
+                for (int l = 0; l < nodes; ++l) {
+                    const double angle = pi * (l + 0.5) / nodes, t = left + 0.5 * (1 + std::cos(angle)) * step;
+                    const double slope = hat ? t * (t * t - 3) * std::exp(-0.5 * t * t) : -2 * t * std::exp(-t * t);
+                    sum += slope * std::cos(j * angle);
+                }
+                for (int m = 0; m <= j; ++m) numbers[m + 1] += chebyshev[j][m] * sum * (j ? 2.0 : 1.0) / nodes * step / (m + 1);
+            }
+        }
+    return matrix;
 }
 
 }  // namespace
+
+std::vector<double> spline_matrix(const Curve& c) {
+    constexpr double powers[4][4] = {{1}, {0.5, 1}, {0.25, 1, 1}, {0.125, 0.75, 1.5, 1}};  // of t + 1/2
+    std::vector<double> matrix(c.numbers * kSpline);
+    for (int k = 0; k < c.numbers; ++k) {
+        const double* pieces = c.matrix + k * 5 * 4;
+        double* rows = matrix.data() + k * kSpline;
+        for (int m = 0; m < 4; ++m)
+            for (int j = 0; j <= m; ++j) rows[j] += pieces[2 * 4 + m] * powers[m][j];
+        const auto cubic = [&](int piece) { return pieces[piece * 4 + 3]; };
+        rows[4] = cubic(2) - cubic(1);
+        rows[5] = cubic(1) - cubic(0);
+        rows[6] = cubic(3) - cubic(2);
+        rows[7] = cubic(4) - cubic(3);
+    }
+    return matrix;
+}
+
+const double* bell_pieces(bool hat, int lanes) {
+    static const std::vector<double> tables[] = {make_bell_pieces(false, 8), make_bell_pieces(true, 8), make_bell_pieces(false, 16),
+                                                 make_bell_pieces(true, 16)};
+    return tables[(lanes == 16) * 2 + hat].data();
+}
 
 int kernel_rows(const Curve& c, int order) {
     switch (c.shape) {
@@ -102,14 +142,13 @@ void fill_rows(const Curve& c, const double* theta, int order, double* rows) {
                 std::copy(powers.data(), powers.data() + c.numbers, rows);
             }
             break;
-        case Shape::Spline: {
-            double pieces[5 * 4] = {}, all[kSpline];
-            for (int k = 0; k < c.numbers; ++k)
-                for (int i = 0; i < 5 * 4; ++i) pieces[i] += theta[k] * c.matrix[k * 5 * 4 + i];
-            spline_rows(pieces, all);
-            for (int r = order; r < kSpline; ++r) rows[r - order] = all[r] * spline_factor(r, order);
+        case Shape::Spline:
+            for (int r = order; r < kSpline; ++r) {
+                double sum = 0;
+                for (int k = 0; k < c.numbers; ++k) sum += theta[k] * c.matrix[k * kSpline + r];
+                rows[r - order] = sum * spline_factor(r, order);
+            }
             break;
-        }
         case Shape::Gaussian: {
             const double step = std::pow(0.5 * (c.a - 1), order);
             for (int k = 0; k < c.a; ++k) rows[k] = theta[k] * step;
@@ -144,11 +183,8 @@ void fold(const Curve& c, const double* raw, int order, double* grad) {
             break;
         }
         case Shape::Spline:
-            for (int k = 0; k < c.numbers; ++k) {
-                double all[kSpline];
-                spline_rows(c.matrix + k * 5 * 4, all);
-                for (int r = order; r < kSpline; ++r) grad[k] += all[r] * spline_factor(r, order) * raw[r - order];
-            }
+            for (int r = order; r < kSpline; ++r)
+                for (int k = 0; k < c.numbers; ++k) grad[k] += c.matrix[k * kSpline + r] * spline_factor(r, order) * raw[r - order];
             break;
         case Shape::Fourier: {
             std::array<double, 2 * kWaves + 1> waves{};

@@ -1,6 +1,7 @@
 // One curve: a basis behind a squash, and what is computed of its few numbers, in double, before and after a sweep.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace taafs {
 
@@ -20,7 +21,7 @@ struct Curve {
     Shape shape;
     int a, b;  // polynomial: numbers, powers; piecewise: intervals, powers; fourier: n; gaussian: grid, hat; rational: num, den
     int numbers;
-    const double* matrix;  // polynomial [numbers, powers], piecewise [numbers, intervals, powers], else null
+    const double* matrix;  // polynomial [numbers, powers], piecewise [numbers, intervals, powers], spline [numbers, kSpline]
     Squash squash;
     Base base;
     double scale;
@@ -28,6 +29,19 @@ struct Curve {
 };
 
 constexpr int kWaves = 4;  // up to so many waves the Fourier kernel works with powers of cos u
+
+// A Piecewise of 5 cubics with two continuous derivatives is, with t = 2.5 u,
+//   sum_m c_m t^m + d (|t| - 1/2)_+^3 + d' (|t| - 3/2)_+^3, with other d and d' for t > 0 than for t < 0:
+// a Spline's matrix [numbers, kSpline] has c_0 to c_3, then d and d' of the left, then of the right.
+constexpr int kSpline = 8;
+std::vector<double> spline_matrix(const Curve& piecewise);
+
+// The default grid of bells as polynomials: for vectors of `lanes` numbers one interval for each lane, and so many powers that the
+// curve and its slope are right to the last bit or two.
+constexpr int kBells = 8;
+constexpr int bell_powers(int lanes) { return lanes == 16 ? 8 : 18; }
+// [kBells, lanes, powers] as a piecewise Curve's matrix; lanes 16 for float or 8 for double.
+const double* bell_pieces(bool hat, int lanes);
 
 // Rows of numbers a kernel wants for the order-th u-derivative: how many, and their values for one neuron's theta.
 int kernel_rows(const Curve&, int order);

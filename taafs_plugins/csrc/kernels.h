@@ -35,8 +35,8 @@ struct Block {
     int periods, vectors;    // vectors: positions of each period that are in the tile
     int p, period;           // position of the first vector
     bool bounded;            // |u| <= 1 is certain
-    bool uniform;            // the same numbers for every element
     Rows<T> rows[2];
+    const T* tables[2];      // piecewise: a row of the intervals' numbers for each power, where a row fits a vector and is the same for all
     T* out[2];               // dense: [periods, vectors]
     Rows<T> sums;
 };
@@ -149,16 +149,30 @@ inline Vec<T> shuffle(Vec<T> table, IntVec<T> index) {
 #endif
 }
 
+// Forward and Backward where the numbers of all intervals are the same for every element and fit one register for each power.
+template <class T, Mode mode, int A, int B>
+void table(const Curve&, const Block<T> b) {
+    constexpr int n = Lanes<T>::n, powers = B - first_order(mode);
+    Vec<T> numbers[powers];
+    for (int m = 0; m < powers; ++m) numbers[m] = load<T>(b.tables[0] + m * n);
+    for (int j = 0; j < b.vectors; ++j)
+        each_period(b, j, [&](Place<T> at) {
+            const Vec<T> x = (load<T>(at.u) + T(1)) * T(0.5 * A);
+            Vec<T> inside = x > T(0) ? x : Vec<T>{};  // NaN goes to interval 0 and stays in t
+            inside = inside < T(A - 1) ? inside : Vec<T>{} + T(A - 1);
+            const IntVec<T> index = __builtin_convertvector(inside, IntVec<T>);
+            const Vec<T> t = x - __builtin_convertvector(index, Vec<T>);
+            Vec<T> y = shuffle<T>(numbers[powers - 1], index);
+            unrolled<powers - 1>([&](auto m) { y = y * t + shuffle<T>(numbers[powers - 2 - m], index); });
+            store<T>(b.out[0] + at.out, y);
+        });
+}
+
 template <class T, Mode mode, int A, int B>
 void piecewise(const Curve& c, const Block<T> b) {
     constexpr int n = Lanes<T>::n;
     using Int = typename Lanes<T>::Int;
     const int pieces = A ? A : c.a, powers = B ? B : c.b;
-    const bool in_register = b.uniform && pieces <= n;
-    alignas(64) T tables[2][8 * n] = {};
-    if (in_register)
-        for (int o = 0; o < orders(mode); ++o)
-            for (int r = 0; r < b.rows[o].count; ++r) tables[o][r / pieces * n + r % pieces] = *b.rows[o].at(r, 0);
     const auto terms = [&](int order) { return std::max(powers - order, 1); };
     for (int j = 0; j < b.vectors; ++j) {
         Store<T, mode, 0, with_sums(mode) ? A * B : 0> s(b, (b.p + j) % b.period);
@@ -171,7 +185,7 @@ void piecewise(const Curve& c, const Block<T> b) {
             const Vec<T> t = x - __builtin_convertvector(index, Vec<T>);
             for (int o = 0; o < orders(mode); ++o) {
                 auto number = [&](int m) {
-                    if (in_register) return shuffle<T>(load<T>(tables[o] + m * n), index);
+                    if (b.tables[o]) return shuffle<T>(load<T>(b.tables[o] + m * n), index);
                     Vec<T> chosen;
                     if (pieces <= kSelect) {
                         chosen = s.number(o, m * pieces);
@@ -201,7 +215,7 @@ void piecewise(const Curve& c, const Block<T> b) {
     }
 }
 
-// See spline_rows in curve.cpp. |t| <= 5/2.
+// See spline_matrix in curve.h. |t| <= 5/2.
 template <class T, Mode mode>
 void spline(const Curve&, const Block<T> b) {
     constexpr int n = Lanes<T>::n, sums = 8 - sum_order(mode);
@@ -214,26 +228,29 @@ void spline(const Curve&, const Block<T> b) {
             near = near > T(0) ? near : Vec<T>{};
             far = far > T(0) ? far : Vec<T>{};
             const Vec<T> near2 = near * near, far2 = far * far;
-            for (int o = 0; o < orders(mode); ++o) {
-                const int order = first_order(mode) + o, cubics = 4 - order;
+            unrolled<orders(mode)>([&](auto o) {
+                constexpr int order = first_order(mode) + o, cubics = 4 - order;
                 Vec<T> y = s.number(o, cubics - 1);
-                for (int m = cubics - 2; m >= 0; --m) y = y * t + s.number(o, m);
+                unrolled<cubics - 1>([&](auto m) { y = y * t + s.number(o, cubics - 2 - m); });
                 const Vec<T> d = right ? s.number(o, cubics + 2) : s.number(o, cubics), e = right ? s.number(o, cubics + 3) : s.number(o, cubics + 1);
-                if (order == 0) y += d * (near2 * near) + e * (far2 * far);
-                if (order == 1) y += d * near2 + e * far2;
-                if (order == 2) y += d * near + e * far;
+                if constexpr (order == 0) y += d * (near2 * near) + e * (far2 * far);
+                if constexpr (order == 1) y += d * near2 + e * far2;
+                if constexpr (order == 2) y += d * near + e * far;
                 store<T>(b.out[o] + at.out, y);
-            }
+            });
             if constexpr (with_sums(mode)) {
                 constexpr int cubics = 4 - sum_order(mode);
                 const Vec<T> h = load<T>(at.h);
                 Vec<T> q = h;
-                for (int m = 0; m < cubics; ++m, q *= t) s.add(m, q);
-                const Vec<T> power = mode == Mode::Double ? near2 : near2 * near, power2 = mode == Mode::Double ? far2 : far2 * far;
-                s.add_where(~right, cubics, h * power);
-                s.add_where(~right, cubics + 1, h * power2);
-                s.add_where(right, cubics + 2, h * power);
-                s.add_where(right, cubics + 3, h * power2);
+                unrolled<cubics>([&](auto m) {
+                    s.add(m, q);
+                    q *= t;
+                });
+                const Vec<T> a = h * (mode == Mode::Double ? near2 : near2 * near), e = h * (mode == Mode::Double ? far2 : far2 * far);
+                s.add(cubics, right ? Vec<T>{} : a);
+                s.add(cubics + 1, right ? Vec<T>{} : e);
+                s.add(cubics + 2, right ? a : Vec<T>{});
+                s.add(cubics + 3, right ? e : Vec<T>{});
             }
         });
     }
@@ -318,9 +335,14 @@ void bells(const Curve& c, const Block<T> b) {
 // The same for a small grid: with s the distance from the middle and k' the place of a centre on that scale,
 //   exp(-a (s - k')^2) = E X^k e^(-a k'^2),  X = exp(2 a s),  E = exp(-a s^2 - 2 a s k'_max),
 // so that the curve is E times a polynomial in X, and a sum over elements of E X^k h is a moment. Nothing underflows on the way.
+//
+// With p_i = sum_k w_k k'^i X^k the derivatives of Gaussians are E times a polynomial in s and p_i. So are Mexican hats; their
+// third and fourth powers of (s - k') would cancel too many digits of a float, which takes hat by hat there.
 template <class T, Mode mode, bool hat, int A>
 void few_bells(const Curve&, const Block<T> b) {
-    constexpr double a = hat ? 0.5 : 1.0, end = 0.5 * (A - 1);
+    constexpr double a = hat ? 0.5 : 1.0, end = 0.5 * (A - 1), in_twos = 1.4426950408889634 * a;
+    constexpr bool by_moments = !hat || mode == Mode::Forward;
+    constexpr int moments = (mode == Mode::Forward ? 0 : mode == Mode::Double ? 2 : 1) + (hat ? 2 : 0);
     static const std::array<T, A> heights = [] {
         std::array<T, A> h;
         for (int k = 0; k < A; ++k) h[k] = T(std::exp(-a * (k - end) * (k - end)));
@@ -328,45 +350,54 @@ void few_bells(const Curve&, const Block<T> b) {
     }();
     for (int j = 0; j < b.vectors; ++j) {
         Store<T, mode, A, 0> s(b, (b.p + j) % b.period);
-        Vec<T> sums[A] = {};
+        Vec<T> sums[A] = {}, weights[moments + 1][A];
         for (int o = 0; o < orders(mode); ++o)
             for (int k = 0; k < A; ++k) s.known[o][k] *= heights[k];
+        for (int k = 0; k < A; ++k) {
+            weights[0][k] = s.known[0][k];
+            for (int i = 1; i <= moments; ++i) weights[i][k] = weights[i - 1][k] * T(k - end);
+        }
         each_period(b, j, [&](Place<T> at) {
             const Vec<T> x = load<T>(at.u) * T(end);
-            const Vec<T> ratio = exp_of<T, false>(T(2 * a) * x).value(), e = exp_of<T, false>(T(-a) * x * (x + T(2 * end))).value();
+            const Vec<T> ratio = exp2_of<T>(T(2 * in_twos) * x), e = exp2_of<T>(T(-in_twos) * x * (x + T(2 * end)));
             Vec<T> q;
             if constexpr (with_sums(mode)) q = load<T>(at.h) * e;
-            if constexpr (!hat) {
-                Vec<T> p[3] = {};  // sum of w k'^i X^k for i = 0, 1, 2
-                for (int k = A - 1; k >= 0; --k) {
-                    const T centre = T(k - end);
-                    p[0] = p[0] * ratio + s.known[0][k];
-                    if constexpr (mode != Mode::Forward) p[1] = p[1] * ratio + centre * s.known[0][k];
-                    if constexpr (mode == Mode::Double) p[2] = p[2] * ratio + centre * centre * s.known[0][k];
+            if constexpr (by_moments) {
+                Vec<T> p[moments + 1];
+                for (int i = 0; i <= moments; ++i) p[i] = weights[i][A - 1];
+                for (int k = A - 2; k >= 0; --k)
+                    for (int i = 0; i <= moments; ++i) p[i] = p[i] * ratio + weights[i][k];
+                const Vec<T> x2 = x * x;
+                Vec<T> y, y2;  // divided by e, and y2 by end
+                if constexpr (!hat) {
+                    if constexpr (mode == Mode::Forward) y = p[0];
+                    if constexpr (mode != Mode::Forward) y = T(2) * (p[1] - x * p[0]);
+                    if constexpr (mode == Mode::Double) y2 = (T(4) * x2 - T(2)) * p[0] - T(8) * x * p[1] + T(4) * p[2];
+                } else {
+                    if constexpr (mode == Mode::Forward) y = (T(1) - x2) * p[0] + T(2) * x * p[1] - p[2];
+                    if constexpr (mode != Mode::Forward) y = x * (x2 - T(3)) * p[0] + T(3) * ((T(1) - x2) * p[1] + x * p[2]) - p[3];
+                    if constexpr (mode == Mode::Double)
+                        y2 = (x2 * (T(6) - x2) - T(3)) * p[0] + T(4) * x * ((x2 - T(3)) * p[1] + p[3]) + T(6) * (T(1) - x2) * p[2] - p[4];
                 }
-                if constexpr (mode == Mode::Forward) store<T>(b.out[0] + at.out, p[0] * e);
-                if constexpr (mode != Mode::Forward) store<T>(b.out[0] + at.out, T(2) * e * (p[1] - x * p[0]));
-                if constexpr (mode == Mode::Double) {
-                    const Vec<T> second = (T(4) * x * x - T(2)) * p[0] - T(8) * x * p[1] + T(4) * p[2];
-                    store<T>(b.out[1] + at.out, T(end) * e * second);
-                }
-                if constexpr (with_sums(mode))
-                    for (int k = 0; k < A; ++k, q *= ratio) sums[k] += mode == Mode::Double ? q * (x - T(k - end)) : q;
+                store<T>(b.out[0] + at.out, y * e);
+                if constexpr (mode == Mode::Double) store<T>(b.out[1] + at.out, T(end) * y2 * e);
             } else {
                 Vec<T> y[2] = {};
                 for (int k = A - 1; k >= 0; --k) {
                     const Vec<T> t = x - T(k - end), t2 = t * t;
-                    if constexpr (mode == Mode::Forward) y[0] = y[0] * ratio + (s.known[0][k] - s.known[0][k] * t2);
-                    if constexpr (mode != Mode::Forward) y[0] = y[0] * ratio + s.known[0][k] * (t * (t2 - T(3)));
+                    y[0] = y[0] * ratio + s.known[0][k] * (t * (t2 - T(3)));
                     if constexpr (mode == Mode::Double) y[1] = y[1] * ratio + s.known[1][k] * (t2 * (T(6) - t2) - T(3));
                 }
                 for (int o = 0; o < orders(mode); ++o) store<T>(b.out[o] + at.out, y[o] * e);
-                if constexpr (with_sums(mode))
-                    for (int k = 0; k < A; ++k, q *= ratio) {
-                        const Vec<T> t = x - T(k - end), t2 = t * t;
-                        sums[k] += q * (mode == Mode::Double ? t * (t2 - T(3)) : T(1) - t2);
-                    }
             }
+            if constexpr (with_sums(mode))
+                for (int k = 0; k < A; ++k, q *= ratio) {
+                    const Vec<T> t = x - T(k - end);
+                    if constexpr (!hat)
+                        sums[k] += mode == Mode::Double ? q * t : q;
+                    else
+                        sums[k] += q * (mode == Mode::Double ? t * (t * t - T(3)) : T(1) - t * t);
+                }
         });
         if constexpr (with_sums(mode))
             for (int k = 0; k < A; ++k) s.add(k, sums[k] * (heights[k] * (mode == Mode::Double && !hat ? T(-2) : T(1))));
@@ -433,7 +464,10 @@ void run(const Curve& c, const Block<T> b) {
     const auto is = [&](int a, int d) { return b.bounded && c.a == a && c.b == d; };
     switch (c.shape) {
         case Shape::Polynomial: return is(8, 8) ? polynomial<T, mode, 8, 8>(c, b) : polynomial<T, mode, 0, 0>(c, b);
-        case Shape::Piecewise: return is(5, 4) ? piecewise<T, mode, 5, 4>(c, b) : piecewise<T, mode, 0, 0>(c, b);
+        case Shape::Piecewise:
+            if constexpr (!with_sums(mode) && kVectorBytes == 64)
+                if (is(Lanes<T>::n, bell_powers(Lanes<T>::n)) && b.tables[0]) return table<T, mode, Lanes<T>::n, bell_powers(Lanes<T>::n)>(c, b);
+            return is(5, 4) ? piecewise<T, mode, 5, 4>(c, b) : piecewise<T, mode, 0, 0>(c, b);
         case Shape::Spline: return spline<T, mode>(c, b);
         case Shape::Fourier: return is(4, 0) ? fourier<T, mode, 4, 0>(c, b) : fourier<T, mode, 0, 0>(c, b);
         case Shape::Gaussian: return is(8, c.b) ? gaussian<T, mode, 8, 0>(c, b) : gaussian<T, mode, 0, 0>(c, b);

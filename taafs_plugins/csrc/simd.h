@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace taafs {
 
@@ -41,6 +42,12 @@ inline void store(T* p, Vec<T> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
+// f(0), f(1), ... f(N - 1) with numbers known at compile time: what is indexed by them can stay in registers.
+template <int N, class F>
+inline void unrolled(F f) {
+    [&]<int... I>(std::integer_sequence<int, I...>) { (f(std::integral_constant<int, I>{}), ...); }(std::make_integer_sequence<int, N>{});
+}
+
 // p(x) by Horner's rule, the highest power's number first; V is T or a vector of T.
 template <class T, class V, class... Numbers>
 inline V horner(V x, T top, Numbers... rest) {
@@ -69,14 +76,14 @@ inline T exp_minus_one(Exp<T> e) {
     return e.scale * e.q + (e.scale - 1);
 }
 
-// T float or double, V the same or a vector of it; right for |x| < 87 or 708, with `any` also for what is below.
-template <class T, bool any = true, class V>
+// T float or double, V the same or a vector of it.
+template <class T, class V>
 inline Exp<V> exp_of(V x) {
     using Whole = std::conditional_t<std::is_same_v<T, V>, typename Lanes<T>::Unsigned, typename Lanes<T>::UnsignedVec>;
     constexpr bool wide = sizeof(T) == 8;
     constexpr T lowest = wide ? T(-708) : T(-87), shifter = wide ? T(6755399441055744.0) : T(12582912.0);
     constexpr T high = wide ? T(0.693147180369123816490) : T(0.693359375), low = wide ? T(1.90821492927058770002e-10) : T(-2.12194440e-4);
-    if constexpr (any) x = x < lowest ? V{} + lowest : x;
+    x = x < lowest ? V{} + lowest : x;
     const V shifted = x * T(1.4426950408889634) + shifter;
     const V n = shifted - shifter;
     const V r = (x - n * high) - n * low;
@@ -100,6 +107,23 @@ inline T tanh_of(T x) {
     const T m = exp_minus_one(exp_parts(a + a));  // in (-1, 0]
     const T t = m / (2 + m);                      // -tanh|x|
     return x < 0 ? t : -t;
+}
+
+// 2^x for |x| < 100, to 2e-16 or 2e-9 of the value: the best polynomial for |r| <= 1/2 (Remez exchange). NaN gives NaN.
+template <class T>
+inline Vec<T> exp2_of(Vec<T> x) {
+    using Whole = typename Lanes<T>::UnsignedVec;
+    constexpr bool wide = sizeof(T) == 8;
+    constexpr T shifter = wide ? T(6755399441055744.0) : T(12582912.0);
+    const Vec<T> shifted = x + shifter, r = x - (shifted - shifter);
+    Vec<T> p;
+    if constexpr (wide)
+        p = horner<T>(r, T(7.0372795305828035e-9), 1.0208537904552164e-7, 1.3215662831846103e-6, 1.5252658116561384e-5, 1.5403529961135956e-4,
+                      1.3333558228561475e-3, 9.618129108034589e-3, 5.5504108664458833e-2, 0.24022650695908768, 0.69314718055994978, 1.0);
+    else
+        p = horner<T>(r, T(1.5345812161311630e-4), 1.3399931177239738e-3, 9.6184889563311816e-3, 5.5503287771053248e-2, 0.24022646890645521,
+                      0.69314720573719575, 1.0);
+    return bits_as<Vec<T>>(bits_as<Whole>(p) + (bits_as<Whole>(shifted) << (wide ? 52 : 23)));
 }
 
 // sin and cos for |u| <= 1 by Taylor, right to the last bit there; a NaN stays a NaN.

@@ -119,14 +119,25 @@ struct Sweep<T>::Plan {
     int across, down;     // a tile: positions of a period, periods
     int64_t step, chunk_size;  // elements of a period, of a chunk
     int raw = 0;
-    Aligned<T> numbers;
+    Aligned<T> numbers, tables[2];
+    std::vector<double> spline;
     int64_t offset[2] = {0, 0};
     int counts[2] = {0, 0};
 
     Plan(const Curve& c, Mode m, const double* theta, int64_t width) : curve(c), mode(m), channels(width) {
         constexpr int n = Lanes<T>::n;
         // A cubic B-spline has two continuous derivatives. Where numbers are read lane by lane, or sums kept for each interval, the other form is shorter.
-        if (c.shape == Shape::Piecewise && c.a == 5 && c.b == 4 && c.squash != Squash::Linear && (width > 1 || with_sums(m))) curve.shape = Shape::Spline;
+        if (c.shape == Shape::Piecewise && c.a == 5 && c.b == 4 && c.squash != Squash::Linear && (width > 1 || with_sums(m))) {
+            curve.shape = Shape::Spline;
+            spline = spline_matrix(c);
+            curve.matrix = spline.data();
+        }
+        if (c.shape == Shape::Gaussian && c.a == kBells && c.squash != Squash::Linear && width == 1 && !with_sums(m) && kVectorBytes == 64) {
+            curve.shape = Shape::Piecewise;
+            curve.matrix = bell_pieces(c.b, n);
+            curve.a = n;
+            curve.b = bell_powers(n);
+        }
         period = int(width / std::gcd(width, int64_t(n)));
         step = int64_t(period) * n;
         const int pieces = (period + kAcross - 1) / kAcross;
@@ -148,6 +159,10 @@ struct Sweep<T>::Plan {
                     T* lane = numbers.data + offset[o] + int64_t(p) * count * n + l;
                     for (int r = 0; r < count; ++r) lane[r * n] = T(rows[ch * count + r]);
                 }
+            if (curve.shape == Shape::Piecewise && width == 1 && curve.a <= n) {
+                tables[o] = Aligned<T>(count / curve.a * n);
+                for (int r = 0; r < count; ++r) tables[o].data[r / curve.a * n + r % curve.a] = T(rows[r]);
+            }
         }
     }
 
@@ -286,9 +301,8 @@ void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double*
     Aligned<T> lanes(int64_t(raw) * step);
     Block<T> b{};
     b.period = period;
-    b.uniform = channels == 1;
     b.bounded = curve.squash != Squash::Linear;
-    for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o]};
+    for (int o = 0; o < orders(M); ++o) b.rows[o] = {numbers.data + offset[o], counts[o]}, b.tables[o] = tables[o].data;
     b.sums = {lanes.data, raw};
     for (int64_t at = begin; at < end;) {  // chunks begin at position 0
         b.periods = int(std::clamp<int64_t>((end - at) / step, 1, down));
