@@ -102,6 +102,19 @@ def test_neurons_of_every_width(width, engine):
             assert worst(*results) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("base", ["tanh", "silu"])
+def test_the_base_keeps_its_digits_under_a_curve(base, dtype):
+    """Relative to the value: tanh near 0, and SiLU far on the left, where it is as small as exp(z)."""
+    act = activation("taafs:chebyshev1", base, dtype=dtype)
+    act.delta.data.zero_()[0] = 1e-30  # not 0: the base then comes from the kernels
+    small = torch.logspace(-12, 0, 3001, dtype=dtype)
+    z = torch.cat([torch.linspace(-30, 30, 20001, dtype=dtype), small, -small])
+    exact = getattr(torch.nn.functional, base)(z.double())
+    off = (act(z).double() - exact).abs() / exact.abs().clamp_min(1e-20)
+    assert off.max() < 4 * torch.finfo(dtype).eps
+
+
 @pytest.mark.parametrize("name", basis_names())
 def test_sums_of_float32_over_many_elements(name):
     """Rounding of the coefficients' gradient stays small: sums of a chunk only are in float32."""

@@ -67,8 +67,9 @@ void squash_block(Squash kind, T inverse, const T* __restrict z, int n, int orde
 template <bool forward, bool with_u, class T>
 void silu_block(const T* __restrict z, int n, T* __restrict f1, T* __restrict f2, T* __restrict u, T* __restrict s1, T* __restrict s2) {
     for (int j = 0; j < n; ++j) {
-        const T m = exp_minus_one(exp_parts(z[j] < 0 ? z[j] : -z[j]));  // e^-|z| - 1
-        const T e = 1 + m, e2 = 1 + e * e, both = 1 / ((1 + e) * e2);
+        const Exp<T> parts = exp_parts(z[j] < 0 ? z[j] : -z[j]);
+        const T m = exp_minus_one(parts), e = parts.value();  // e^-|z| - 1 and e^-|z|, both with all their digits
+        const T e2 = 1 + e * e, both = 1 / ((1 + e) * e2);
         const T s = (z[j] < 0 ? e : T(1)) * (e2 * both);
         if constexpr (forward) {
             f1[j] = z[j] * s;
