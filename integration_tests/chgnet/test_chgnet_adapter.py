@@ -110,12 +110,23 @@ def test_a_built_model_has_the_initial_weights_of_the_stock_one():
 # Conversion changes nothing before the first step -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["0.3.0", "0.2.0", "r2scan"])
-def test_conversion_keeps_every_bit_and_restore_gives_stock_back(name):
+@pytest.mark.parametrize(
+    ("name", "spec", "sites"),
+    [
+        ("0.3.0", "taafs:chebyshev1", None),
+        ("0.2.0", "taafs:chebyshev1", None),
+        ("r2scan", "taafs:chebyshev1", None),
+        ("0.3.0", "taafs:bspline,share=neuron", ["hidden", "core", "gate", "unused"]),
+    ],
+)
+def test_conversion_keeps_every_bit_and_restore_gives_stock_back(name, spec, sites):
+    """Energy, forces, stress and magmoms in float32 of 20 structures of different materials."""
     model, structures = stock(name), mptrj(20).structures
+    assert len({structure.formula for structure in structures}) == 20
     arguments, state = dict(model.model_args), {key: value.clone() for key, value in model.state_dict().items()}
     before = predictions(model, structures)
-    taafs.convert(model, "taafs:chebyshev1")
+    assert all(value.dtype == np.float32 for prediction in before for value in prediction.values())
+    taafs.convert(model, spec, sites=sites)
     assert same(before, predictions(model, structures))
 
     taafs.restore(model)

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from chgnet_helpers import IRON, PAPER, atoms_of, mptrj, predictions, randomise, same, stock
+from chgnet_helpers import IRON, PAPER, atoms_of, fresh_predictions, mptrj, predictions, randomise, same, stock
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, Frames, element_shift, errors, predict
@@ -86,8 +86,12 @@ def test_a_resumed_training_is_the_uninterrupted_one(iron, tmp_path):
     assert changed(state_of(models[0]), models[1]) == set()
     for act in taafs.activations(models[1]).values():
         assert act.delta.abs().min() > 0
-    again = CHGNet.from_file(str(next((tmp_path / "resumed").glob("epoch1_*.pth.tar"))))
+    saved = next((tmp_path / "resumed").glob("epoch1_*.pth.tar"))
+    again = CHGNet.from_file(str(saved))
     assert same(predictions(again, iron.structures[:2]), predictions(models[0], iron.structures[:2]))
+    load = "import taafs_plugins as taafs\ntaafs.enable('chgnet')\nfrom chgnet.model import CHGNet\n"
+    load += f"model = CHGNet.from_file({str(saved)!r})"
+    assert same(predictions(again, mptrj(2).structures), fresh_predictions(load, tmp_path, 2))
 
 
 def test_only_what_was_chosen_is_trained(iron, tmp_path):
@@ -201,19 +205,22 @@ def test_the_small_file_is_the_whole_fine_tuning(finetuned, iron, tmp_path):
 
 @pytest.mark.slow
 def test_training_everything_is_not_worse_with_taafs(iron, tmp_path):
-    """All weights, with and without TAAFS, same start and batches: docs/results.md sees no difference; 0.1 is the noise of seeds."""
+    """All weights, with and without TAAFS, same start and batches. docs/results.md, four seeds: energy ratios 1.00 to 1.03, forces
+    1.01 [1.00, 1.02]; so neither mean may be above 1.03. Few steps at a small learning rate, where seeds differ by less than 0.01."""
     held_out, ratios = iron.subset(range(TRAIN + VALIDATE, len(iron))), []
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         found = []
         for spec in (None, SPEC):
             model = stock() if spec is None else calibrated(stock(), iron)
+            before = state_of(model)
             train, validate = loader(model, iron.subset(range(TRAIN)), seed=seed), loader(model, iron.subset(range(TRAIN, TRAIN + 2)))
             with contextlib.redirect_stdout(io.StringIO()):
                 trainer_for(model, epochs=2, lr=1e-4, targets="ef").train(train, validate, save_dir=str(tmp_path / f"{seed}{spec}"))
-            found.append(errors(predict(model, held_out, task="e"), held_out)["e"])
-        ratios.append(found[1] / found[0])
+            found.append(errors(predict(model, held_out, task="ef"), held_out))
+            assert {f"{name}.delta" for name in taafs.activations(model)} | {"mlp.layers.0.weight"} <= changed(before, model)
+        ratios.append([found[1][key] / found[0][key] for key in "ef"])
     print(ratios)
-    assert np.mean(ratios) < 1.1
+    assert (np.mean(ratios, axis=0) < 1.03).all(), ratios
 
 
 # The report and the frames --------------------------------------------------------------------------------------------------------
