@@ -80,7 +80,7 @@ Tensor run_sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensor
     data.base_given = t.base_given;
     data.out_is_sigmoid = t.out_is_sigmoid;
     data.fma = s.curve.from_u && tanh_backward_fused<T>();
-    const int64_t n = t.x.numel(), each = sweep.chunk_size(), chunks = (n + each - 1) / each, size = sweep.sums();
+    const int64_t n = t.x.numel(), each = sweep.chunk_size(n), chunks = (n + each - 1) / each, size = sweep.sums();
     std::vector<double> sums(chunks * size);
     at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * each, std::min(n, (i + 1) * each), sums.data() + i * size);

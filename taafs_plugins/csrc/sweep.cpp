@@ -118,7 +118,7 @@ struct Sweep<T>::Plan {
     int64_t channels;
     int period;           // vectors
     int across, down;     // a tile: positions of a period, periods
-    int64_t step, chunk_size;  // elements of a period, of a chunk
+    int64_t step;  // elements of a period
     int raw = 0;
     Aligned<T> numbers, tables[2];
     std::vector<double> spline;
@@ -145,7 +145,6 @@ struct Sweep<T>::Plan {
         across = (period + pieces - 1) / pieces;
         down = std::max(kDown, kTile / 4 / across / kDown * kDown);
         while (down > 1 && down * step > kLargest) down /= 2;
-        chunk_size = (kChunk + down * step - 1) / (down * step) * (down * step);
         if (with_sums(mode)) raw = raw_rows(curve, sum_order(mode));
         for (int o = 0; o < orders(mode); ++o) counts[o] = kernel_rows(curve, first_order(mode) + o);
         offset[1] = int64_t(counts[0]) * step;
@@ -334,8 +333,11 @@ int64_t Sweep<T>::sums() const {
 }
 
 template <class T>
-int64_t Sweep<T>::chunk_size() const {
-    return plan_->chunk_size;
+int64_t Sweep<T>::chunk_size(int64_t n) const {
+    const int64_t about = std::max<int64_t>(n / kChunk, 1);
+    const int64_t chunks = about > 8 ? (about + 7) / 8 * 8 : about > 4 ? 8 : about > 2 ? 4 : about;
+    const int64_t step = plan_->step, periods = (n + step - 1) / step;
+    return std::max<int64_t>((periods + chunks - 1) / chunks, 1) * step;
 }
 
 template <class T>

@@ -6,7 +6,7 @@
 
 namespace taafs {
 
-// Elements are worked off in chunks of at least so many; each chunk leaves its own sums, and they are added in order, so a result
+// Elements are worked off in chunks of about so many; each chunk leaves its own sums, and they are added in order, so a result
 // does not depend on the number of threads.
 constexpr int64_t kChunk = 32768;
 
@@ -33,8 +33,9 @@ class Sweep {
     ~Sweep();
     // Doubles that one chunk's sums take: 0 unless Gradient or Double.
     int64_t sums() const;
-    // Elements of a chunk: as many as whole rows of the layer make whole vectors.
-    int64_t chunk_size() const;
+    // Elements of a chunk when there are n in all: as many as whole rows of the layer make whole vectors, and chunks of nearly the same
+    // size in a number that 2, 4 or 8 threads share evenly.
+    int64_t chunk_size(int64_t n) const;
     // Adds the chunk's to `sums` [channels, raw].
     void chunk(const Data<T>&, int64_t begin, int64_t end, double* sums) const;
     // Adds what all chunks' sums together make of grad [channels, numbers].
