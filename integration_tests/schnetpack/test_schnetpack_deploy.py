@@ -101,6 +101,8 @@ def test_ase_calculator_and_ensemble(tmp_path):
     atoms.calc = ensemble
     mean = (expected[0]["energy"] + expected[1]["energy"]).item() / 2 * kcal
     assert atoms.get_potential_energy() == pytest.approx(mean, rel=1e-10)
+    forces = (expected[0]["forces"] + expected[1]["forces"]).numpy() / 2 * kcal
+    np.testing.assert_allclose(atoms.get_forces(), forces, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("script", [False, True])
@@ -141,5 +143,5 @@ def test_spkpredict(tmp_path):
     found = torch.load(tmp_path / "predictions" / "0" / "0.pt")
     expected = predict(model, atoms, torch.float32)
     for key in ("energy", "forces"):
-        np.testing.assert_allclose(found[key], expected[key], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-5)
     assert differs({key: found[key] for key in expected}, predict(potential(), atoms, torch.float32))

@@ -26,7 +26,7 @@ print(schnetpack.__file__)
 def patched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("patched")
     shutil.copytree(Path(schnetpack.__file__).parent, folder / "schnetpack", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["patch", "-p1", "-i", str(PATCH)], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["patch", "-p1", "--fuzz=0", "-i", str(PATCH)], cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -37,6 +37,15 @@ def python(patched, *arguments):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_the_patch_is_small():
+    """At most one line of context around each change."""
+    hunks = [hunk.splitlines()[1:] for part in PATCH.read_text().split("--- a/")[1:] for hunk in part.split("@@ -")[1:]]
+    assert hunks and sum(line.startswith(("+", "-")) for hunk in hunks for line in hunk) < 50
+    for hunk in hunks:
+        for lines in (hunk, hunk[::-1]):
+            assert next(i for i, line in enumerate(lines) if not line.startswith(" ")) <= 1, hunk
 
 
 def test_entry_point_is_installed():

@@ -180,6 +180,63 @@ def test_specs_as_overrides_of_the_representation_and_a_head(folder):
     assert all(act.delta.any() for act in acts.values())
 
 
+class FirstStep(pl.Callback):
+    """Gradients of the first step before Lightning clips them, and how far the step moved each parameter."""
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.raw = {name: p.grad.clone() for name, p in module.named_parameters()}
+        self.start = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.step = {name: self.start[name] - p.detach() for name, p in module.named_parameters()}
+
+
+def task_of(model, optimizer, lr):
+    """A training task of energies and forces; Lightning leaves a model in the mode it gets it in."""
+    outputs = [
+        ModelOutput("energy", torch.nn.MSELoss(), 0.01, metrics={}), ModelOutput("forces", torch.nn.MSELoss(), 0.99, metrics={})
+    ]  # fmt: skip
+    return AtomisticTask(model.train(), outputs, optimizer, {"lr": lr})
+
+
+def trainer_of(folder, **keys):
+    """Lightning's Trainer in this process, without files and printed lines."""
+    return pl.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder, inference_mode=False, **keys,
+    )  # fmt: skip
+
+
+def test_gradient_clipping_takes_the_coefficients_with_it(folder, stock, tmp_path):
+    """Clipping by norm shortens the gradients of weights and coefficients by one factor; training goes on with it.
+
+    A step of plain gradient descent with rate 1 is the clipped gradient itself.
+    """
+    batch, data = held_out(folder, stock), frames(folder, stock, batch_size=10)
+    model = spk.utils.load_model(str(stock / "best_model"))
+    taafs.convert(model, "taafs:chebyshev1")
+    torch.manual_seed(0)  # of the batches
+    seen, limit = FirstStep(), 0.05
+    trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=0, gradient_clip_val=limit, callbacks=[seen])
+    trainer.fit(task_of(model, torch.optim.SGD, 1.0), datamodule=data)
+    norm = lambda values: float(torch.cat([value.flatten() for value in values]).double().norm())
+    whole = norm(seen.raw.values())
+    assert whole > 10 * limit
+    assert norm(seen.step.values()) == pytest.approx(limit, rel=1e-5)
+    deltas = {name for name in seen.raw if name.endswith("activation.delta")}
+    assert len(deltas) == 6
+    for name in deltas:
+        assert seen.raw[name].any()
+        torch.testing.assert_close(seen.step[name], seen.raw[name] * limit / whole, rtol=1e-5, atol=1e-8)
+    assert norm(seen.raw[name] for name in deltas) > 0.1 * whole  # coefficients that were not counted would have let the rest through
+
+    start = error(model, batch)  # that one step was a long one: the coefficients moved ten times as far
+    trainer = trainer_of(tmp_path, max_epochs=3, gradient_clip_val=1.0)
+    trainer.fit(task_of(model, torch.optim.AdamW, 1e-3), datamodule=data)
+    assert error(model, batch) < 0.5 * start
+    assert all(act.delta.abs().max() > 1e-3 for act in taafs.activations(model).values())
+
+
 def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):
     """Converted it predicts the same to the last bit; then it trains on with Lightning and gets better."""
     batch = held_out(folder, stock)
@@ -189,16 +246,7 @@ def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):
     after = {key: value.detach() for key, value in model(dict(batch)).items()}
     assert all(torch.equal(before[key], after[key]) for key in before)
     start = error(model, batch)
-    outputs = [
-        ModelOutput("energy", torch.nn.MSELoss(), 0.01, metrics={}), ModelOutput("forces", torch.nn.MSELoss(), 0.99, metrics={})
-    ]  # fmt: skip
-    model.train()  # Lightning leaves a model in the mode it gets it in
-    task = AtomisticTask(model, outputs, torch.optim.AdamW, {"lr": 1e-3})
-    trainer = pl.Trainer(
-        max_epochs=4, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path, inference_mode=False,
-        callbacks=[spk.train.ExponentialMovingAverage(decay=0.995)],
-    )  # fmt: skip
-    trainer.fit(task, datamodule=frames(folder, stock, batch_size=10))
+    trainer = trainer_of(tmp_path, max_epochs=4, callbacks=[spk.train.ExponentialMovingAverage(decay=0.995)])
+    trainer.fit(task_of(model, torch.optim.AdamW, 1e-3), datamodule=frames(folder, stock, batch_size=10))
     assert all(act.delta.any() for act in taafs.activations(model).values())
     assert error(model, batch) < start

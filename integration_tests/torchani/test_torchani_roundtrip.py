@@ -186,6 +186,21 @@ def test_ensemble_is_the_mean_of_its_members_in_every_path(trained, monkeypatch)
     model.set_active_members([0, 1])
 
 
+@pytest.mark.parametrize("spec", ["taafs:chebyshev1,share=neuron", "taafs:fourier,share=global", "taafs:rational,share=layer"])
+def test_batched_networks_of_every_share(spec):
+    """Energies and forces of the scripted batched path are the mean of the members for the other ways to share too."""
+    stock = small_model(members=2)
+    model = copy.deepcopy(stock)
+    taafs.convert(model, spec)
+    randomise(model)
+    molecule = [with_all_elements()]
+    members = [energies_forces(model[i], molecule) for i in range(2)]
+    infer = torch.jit.script(copy.deepcopy(model).to_infer_model())
+    for k, value in enumerate(energies_forces(infer, molecule)):
+        assert torch.allclose(value, sum(m[k] for m in members) / 2, rtol=0, atol=TOLERANCE)
+        assert (value - energies_forces(stock, molecule)[k]).abs().max() > 1e-3
+
+
 def test_batched_networks_of_partly_converted_members():
     """Some layers stock, some not: each member still keeps its own activations."""
     model = small_model(members=2)

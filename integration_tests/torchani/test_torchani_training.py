@@ -1,6 +1,8 @@
 """Training: every coefficient is reached, moves and matters; optimisers hold them; the short accuracy and cost checks."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +165,16 @@ def test_short_run_per_network_is_not_behind_celu(sets):
     """The long study found no gain in forces: not above 1 by more than the seeds' spread."""
     ratios = log_ratios(sets, (16, 12), 15, ("celu", 4e-3), ("celu+taafs:bspline,share=network", 4e-3))
     assert (ratios.mean(0) < np.maximum(ratios.std(0, ddof=1), 0.03)).all(), np.exp(ratios)
+
+
+def test_stored_costs_of_a_step_are_within_a_tenth_of_stock():
+    """Whole training steps timed beside stock (``benchmarks/torchani_gain.py timing``): the stored figures, and those in the guide."""
+    root = Path(__file__).parents[2]
+    cases = json.loads((root / "benchmarks" / "results" / "torchani_timing_32.json").read_text())["cases"]
+    ratios = [cases[f"celu+taafs:bspline,share={share}"]["over_stock"] for share in ("network", "layer")]
+    assert cases["celu"]["over_stock"] == 1 and max(ratios) <= 1.1
+    guide = (root / "docs" / "torchani.md").read_text()
+    assert f"B-spline per network {ratios[0]:.2f}, per layer {ratios[1]:.2f}" in guide
 
 
 def test_energies_of_one_molecule_change_with_each_curve():
