@@ -312,12 +312,17 @@ void Sweep<T>::Plan::chunk(const Data<T>& d, int64_t begin, int64_t end, double*
         }
         at += b.periods * step;
     }
-    if constexpr (with_sums(M)) {  // lanes of the same neuron are added here, side by side with other chunks
-        int64_t ch = 0;
+    if constexpr (with_sums(M))  // lanes of the same neuron are added here, side by side with other chunks
         for (int p = 0; p < period; ++p)
-            for (int l = 0; l < n; ++l, ch = ch + 1 == channels ? 0 : ch + 1)
-                for (int r = 0; r < raw; ++r) sums[ch * raw + r] += lanes.data[(int64_t(p) * raw + r) * n + l];
-    }
+            for (int r = 0; r < raw; ++r) {
+                const T* lane = lanes.data + (int64_t(p) * raw + r) * n;
+                double* row = sums + r * channels;
+                for (int64_t l = 0, ch = int64_t(p) * n % channels; l < n; ch = 0) {
+                    const int64_t run = std::min(n - l, channels - ch);
+                    for (int64_t i = 0; i < run; ++i) row[ch + i] += lane[l + i];
+                    l += run;
+                }
+            }
 }
 
 template <class T>
@@ -353,8 +358,11 @@ void Sweep<T>::chunk(const Data<T>& d, int64_t begin, int64_t end, double* sums)
 template <class T>
 void Sweep<T>::fold(const double* sums, double* grad) const {
     const Plan& plan = *plan_;
-    for (int64_t ch = 0; ch < plan.channels; ++ch)
-        taafs::fold(plan.curve, sums + ch * plan.raw, sum_order(plan.mode), grad + ch * plan.curve.numbers);
+    std::vector<double> of_channel(plan.raw);
+    for (int64_t ch = 0; ch < plan.channels; ++ch) {
+        for (int r = 0; r < plan.raw; ++r) of_channel[r] = sums[r * plan.channels + ch];
+        taafs::fold(plan.curve, of_channel.data(), sum_order(plan.mode), grad + ch * plan.curve.numbers);
+    }
 }
 
 template class Sweep<float>;

@@ -36,7 +36,7 @@ class Sweep {
     // Elements of a chunk when there are n in all: as many as whole rows of the layer make whole vectors, and chunks of nearly the same
     // size in a number that 2, 4 or 8 threads share evenly.
     int64_t chunk_size(int64_t n) const;
-    // Adds the chunk's to `sums` [channels, raw].
+    // Adds the chunk's to `sums` [raw, channels].
     void chunk(const Data<T>&, int64_t begin, int64_t end, double* sums) const;
     // Adds what all chunks' sums together make of grad [channels, numbers].
     void fold(const double* sums, double* grad) const;
