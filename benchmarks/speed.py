@@ -152,7 +152,7 @@ def cases(part: str, pairs: int, counts: list[int]) -> Iterator[Callable[[], Row
                     yield lambda s=spec, b=base, m=make, n=label: memory_row(n, s, b, m)
     if part == "lammps":
         for spec in ("taafs:bspline", "taafs:chebyshev1"):
-            for form in ("operator", "plain"):
+            for form in ("operator", "folded", "plain"):
                 yield lambda s=spec, f=form: lammps_row(s, f, max(5, pairs // 2))
 
 

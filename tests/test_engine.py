@@ -7,6 +7,7 @@ from torch.func import functional_call
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names
 from taafs_plugins.activations.engine import Curve, evaluate, project, use_engine
+from taafs_plugins.activations.folded import FEW
 
 torch.manual_seed(0)
 F64 = torch.float64
@@ -155,6 +156,49 @@ def test_scripted_form_gives_the_same_numbers_without_this_package(basis):
     assert (y - s).abs().max() < 1e-12 * y.abs().max()
     grads = [torch.autograd.grad(v.sum(), z)[0] for v in (y, s)]
     assert (grads[0] - grads[1]).abs().max() < 1e-11 * grads[0].abs().max()
+
+
+@pytest.mark.parametrize("basis", ["bspline", "chebyshev1", "hermite", "chebyshev1,degree=1", "bspline,grid=3,order=2"])
+@pytest.mark.parametrize("share", ["layer", "neuron"])
+@pytest.mark.parametrize(
+    "rest", ["", ",residual=scaled", ",residual=none,init=random", ",scale=2.5", ",squash=softsign", ",squash=algebraic"]
+)
+def test_folded_form_has_the_same_value_and_slope(basis, share, rest, monkeypatch):
+    monkeypatch.setenv("TAAFS_EXPORT", "folded")
+    for base in ("tanh", "silu") if rest in ("", ",residual=scaled") else ("silu",):
+        squash = rest.partition("squash=")[2] or "tanh"
+        act = make(basis, share, squash, base, extra="" if "squash" in rest else rest, width=4).eval()
+        if act.weights is not None:
+            act.weights.data.mul_(torch.tensor([1.3, 0.6], dtype=F64))
+        scripted = torch.jit.script(act)
+        assert "_folded" in str(scripted.graph)
+        for rows in (5, FEW // 4 + 1):  # few elements and many
+            z = (2 * torch.randn(1, rows, 4, generator=torch.Generator().manual_seed(3), dtype=F64)).requires_grad_()
+            g = torch.randn(1, rows, 4, generator=torch.Generator().manual_seed(4), dtype=F64)
+            (y, slope), (s, s_slope) = ((v.detach(), torch.autograd.grad(v, z, g)[0]) for v in (act.plain(z), scripted(z)))
+            assert (y - s).abs().max() < 1e-13 * y.abs().max()
+            assert (slope - s_slope).abs().max() < 1e-13 * slope.abs().max()
+
+
+def test_folded_form_in_other_cases(monkeypatch, tmp_path):
+    """Everywhere finite, NaN stays NaN, float32, other dtypes; a module in training and other bases stay as they are."""
+    monkeypatch.setenv("TAAFS_EXPORT", "folded")
+    for basis in ("bspline", "chebyshev1"):
+        for dtype in (torch.float32, F64):
+            act = make(basis, "layer", base="silu", dtype=dtype).eval()
+            torch.jit.script(act).save(str(tmp_path / "act.pt"))
+            scripted = torch.jit.load(str(tmp_path / "act.pt"))
+            z = torch.tensor([-1e30, -9.1, 0.0, 9.1, 1e30, float("nan")], dtype=dtype, requires_grad=True)
+            y, s = act.plain(z), scripted(z)
+            assert s.isnan().tolist() == [False] * 5 + [True]
+            torch.testing.assert_close(s, y, equal_nan=True)
+            torch.testing.assert_close(torch.autograd.grad(s.sum(), z)[0], torch.autograd.grad(y.sum(), z)[0], equal_nan=True)
+            assert scripted(z.half()[1:4]).dtype == torch.float16
+            assert scripted(torch.zeros(0, 3, dtype=dtype)).shape == (0, 3)
+        assert "_folded" not in str(torch.jit.script(make(basis, "layer")).graph)  # in training
+    assert "_folded" not in str(torch.jit.script(make("fourier", "layer").eval()).graph)
+    monkeypatch.delenv("TAAFS_EXPORT")
+    assert "_folded" not in str(torch.jit.script(make("bspline", "layer").eval()).graph)
 
 
 def test_the_force_pass_does_not_reduce_over_coefficients(monkeypatch):

@@ -346,5 +346,5 @@ def test_exported_without_it(monkeypatch):
     act = activation("taafs:bspline")
     assert "taafs::activation" not in str(torch.jit.script(act).inlined_graph)
     monkeypatch.setenv(fused.EXPORT, "opertor")
-    with pytest.raises(ValueError, match="choose plain or operator"):
+    with pytest.raises(ValueError, match="choose plain, folded or operator"):
         torch.jit.script(act)

@@ -7,7 +7,7 @@
     d project_n / dg = evaluate_n           d project_n / dz = g evaluate_{n+1}
 
 Three engines give the same numbers: ``fused`` (compiled kernels), ``python`` (this module, torch operators, any device) and
-``plain`` (the curve in plain operators, differentiated by autograd; what scripting and export use).
+``plain`` (the curve in plain operators, differentiated by autograd; what scripting uses).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import torch
 
 from taafs_plugins.activations import gpu
 from taafs_plugins.activations.engine import chosen_engine
+from taafs_plugins.activations.folded import fold
 from taafs_plugins.activations.fused_build import BuildError, library
 from taafs_plugins.activations.shapes import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis, RationalBasis
 
@@ -28,6 +29,7 @@ _NONE, _TANH, _SILU, _FROM_U = 0, 1, 2, 4
 _DTYPES = (torch.float32, torch.float64)
 _MOST_POWERS = 8  # of a piecewise basis
 EXPORT = "TAAFS_EXPORT"
+FORMS = ("plain", "folded", "operator")
 
 
 @cache
@@ -118,9 +120,12 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
 
 
 def prepare_export(module) -> None:
-    """Choose what ``torch.jit.script`` makes of a TAAFS: ``TAAFS_EXPORT=plain`` (default) or ``operator``.
+    """Choose what ``torch.jit.script`` makes of a TAAFS: by ``TAAFS_EXPORT``, ``plain``, ``folded`` or ``operator``.
 
-    ``plain`` needs nothing but torch where the model is used. ``operator`` is faster there, on the CPU, and needs the library of
+    ``plain`` (default) and ``folded`` need nothing but torch where the model is used. ``plain`` follows its parameters and is
+    differentiable to any order. ``folded`` is faster, has fixed coefficients and is differentiable once (default of ``taafs export`` and
+    ``dp freeze``, by the module's ``export_folded``); a module in training mode, or of a basis that cannot be folded, is written
+    as ``plain``. ``operator`` is the fastest on the CPU, and needs the library of
     :func:`taafs_plugins.activations.fused_build.build_operator_library` loaded before the model (``DP_PLUGIN_PATH`` in LAMMPS).
 
     Raises
@@ -130,10 +135,16 @@ def prepare_export(module) -> None:
     RuntimeError
         The library cannot be built here.
     """
-    form = os.environ.get(EXPORT) or "plain"
-    if form not in ("plain", "operator"):
-        raise ValueError(f"{EXPORT}={form} is unknown; choose plain or operator.")
+    form = os.environ.get(EXPORT) or ("folded" if module.export_folded else "plain")
+    if form not in FORMS:
+        raise ValueError(f"{EXPORT}={form} is unknown; choose {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     module.by_operator = form == "operator"
+    folded = fold(module) if form == "folded" and not module.training else None
+    module.by_folded = folded is not None
+    if module.by_folded:
+        module.folded_curve, base_inside = folded
+        module.base_outside = module.with_base and not base_inside
+        module.folded_unscaled = module._scale_value == 1.0
     if not module.by_operator:
         return
     described = _described(module)

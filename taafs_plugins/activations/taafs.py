@@ -97,7 +97,10 @@ class TAAFS(nn.Module):
 
     # Whether a scripted module calls the fused operator instead of plain operators; see fused.prepare_export.
     by_operator: bool = False
-    __constants__ = ["by_operator"]
+    # ... or the folded curve, which is differentiated once; ``export_folded`` is set by exporters whose files need no more.
+    by_folded: bool = False
+    export_folded: bool = False
+    __constants__ = ["by_operator", "by_folded", "export_folded"]
 
     def __init__(
         self,
@@ -214,6 +217,8 @@ class TAAFS(nn.Module):
         if torch.jit.is_scripting():
             if self.by_operator:
                 return self._operator(z)
+            elif self.by_folded:
+                return self._folded(z)
             return self.plain(z)
         return self._eager(z)
 
@@ -234,6 +239,20 @@ class TAAFS(nn.Module):
                 return weights[..., 0] * self.base(z) + weights[..., 1] * y
             return self.base(z) + y
         return y
+
+    def _folded(self, z: torch.Tensor) -> torch.Tensor:
+        """The exported form with fixed coefficients, right to the first derivative; see :mod:`taafs_plugins.activations.folded`."""
+        x = z.to(self.delta.dtype)
+        u = squash(x if self.folded_unscaled else x / self.scale, self.squash)
+        v = u.detach()
+        y, slope = self.folded_curve(v)
+        if self.base_outside:
+            base = self.base(x)
+            weights = self.weights
+            if weights is not None:
+                base = weights[..., 0] * base
+            y = base + y
+        return torch.addcmul(y, u - v, slope).to(z.dtype)
 
     def plain(self, z: torch.Tensor) -> torch.Tensor:
         """The same in plain operators only, differentiable by autograd; what TorchScript compiles."""

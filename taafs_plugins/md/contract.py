@@ -10,8 +10,8 @@
 - ``r_ij = pos[idx_j] + offsets - pos[idx_i]``. Every directed pair within ``cutoff`` is there (i, j and j, i; also i, i with an image of
   itself), in any order. Pairs a little beyond the cutoff may be there too (a list with a skin) and must not count: the
   model drops them. p may be 0, and an atom may have no pair.
-- It is differentiable in ``pos`` and ``offsets``: forces are -dE/dpos, and the virial is
-  -sum r_ij (x) dE/dr_ij, with the part of the offsets.
+- It is differentiable once (trained activations are folded, docs/speed.md) in ``pos`` and ``offsets``: forces are -dE/dpos, and the
+  virial is -sum r_ij (x) dE/dr_ij, with the part of the offsets.
 - A model with magnetic moments has a second scripted method of the same arguments, ``magmoms(...) -> [n]`` in Bohr magnetons.
 
 **Modes.** *owner*: ghosts (periodic images) are mapped to the atoms they are images of and ``offsets = x_ghost - x_owner``; one rank.

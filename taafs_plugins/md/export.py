@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from torch import nn
 
+from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.adapters import HOSTS, HostError, adapter, adapter_for
 from taafs_plugins.conversion import activations
 from taafs_plugins.md import contract
@@ -112,6 +113,9 @@ def export(
         host=host.host, **facts,
         versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
     )  # fmt: skip
+    for part in module.modules():
+        if isinstance(part, TAAFS):
+            part.export_folded = True  # the contract asks for first derivatives only
     frames = default_structures(metadata.elements, host.periodic_only) if structures is None else list(structures)
     if not frames:
         raise ExportError("There is no structure to compare the exported model on; give at least one.")

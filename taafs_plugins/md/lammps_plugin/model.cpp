@@ -6,6 +6,7 @@
 #include "metadata.h"
 
 #include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 #include <torch/torch.h>
 
@@ -138,6 +139,8 @@ std::string Model::device() const { return torch_->device.str(); }
 bool Model::has_magmoms() const { return torch_->module.find_method("magmoms").has_value(); }
 
 Result Model::evaluate(const Structure &structure, bool with_offsets) {
+  // the optimizing executor's guards cost more than it gains on these models
+  torch::jit::GraphOptimizerEnabledGuard executor(false);
   auto inputs = torch_->inputs(structure);
   std::vector<torch::Tensor> wanted{inputs[0].toTensor().requires_grad_(true)};
   if (with_offsets) wanted.push_back(inputs[4].toTensor().requires_grad_(true));
@@ -159,6 +162,7 @@ Result Model::evaluate(const Structure &structure, bool with_offsets) {
 }
 
 std::vector<double> Model::magmoms(const Structure &structure) {
+  torch::jit::GraphOptimizerEnabledGuard executor(false);
   torch::NoGradGuard guard;
   return Torch::numbers(torch_->module.get_method("magmoms")(torch_->inputs(structure)).toTensor());
 }
