@@ -1,6 +1,6 @@
 """What do trainable activations give when pretrained CHGNet 0.3.0 is fine-tuned on magnetic iron?
 
-    python benchmarks/chgnet_finetune.py select     # every side at three or four learning rates, seed 1, judged on validation frames
+    python benchmarks/chgnet_finetune.py select     # every side at four or five learning rates, seed 1, judged on validation frames
     python benchmarks/chgnet_finetune.py final      # each side at its best, four seeds, judged on test frames
     python benchmarks/chgnet_finetune.py report     # table and picture
 
@@ -37,9 +37,9 @@ RESULTS = HERE / "results" / "chgnet_iron.jsonl"
 # side -> (what is trained, spec, learning rates to choose from)
 SIDES = {
     "coefficients": ("coefficients", SPEC, (1e-3, 3e-3, 1e-2, 3e-2)),
-    "last MLP, stock": ("readout", None, (3e-4, 1e-3, 3e-3, 1e-2)),
-    "all weights, stock": ("all", None, (1e-4, 3e-4, 1e-3, 3e-3)),
-    "all weights + TAAFS": ("all", SPEC, (1e-4, 3e-4, 1e-3, 3e-3)),
+    "last MLP, stock": ("readout", None, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
+    "all weights, stock": ("all", None, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
+    "all weights + TAAFS": ("all", SPEC, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
 }
 FRAMES = dict(train=160, validate=40, test=100)
 SEEDS = (1, 2, 3, 4)
