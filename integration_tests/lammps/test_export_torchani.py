@@ -95,6 +95,29 @@ def test_own_images_of_a_rounded_lattice_count_once(tmp_path):
     np.testing.assert_allclose(module(pos, Z, i, j, offsets + noise).detach(), module(pos, Z, i, j, offsets).detach(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("form", ["folded", "plain"])
+def test_second_derivatives_are_right_or_nan(tmp_path, monkeypatch, form):
+    """A folded curve has none of its own: no wrong Hessian leaves such a file."""
+    monkeypatch.setenv("TAAFS_EXPORT", form)
+    model = converted("taafs:chebyshev1")
+    taafs.export(model, tmp_path / "model.pt")
+    module, metadata = read(tmp_path / "model.pt")
+    atoms = structures()[0]
+    position, *others = inputs_of(metadata, atoms)
+
+    def slope(x):
+        return torch.autograd.grad(module(x, *others).sum(), x, create_graph=True)[0][0, 0]
+
+    row = torch.autograd.grad(slope(position), position)[0]
+    if form == "folded":
+        assert row.isnan().all()
+        return
+    step = torch.zeros_like(position)
+    step[1, 2] = 1e-4
+    moved = [(position.detach() + sign * step).requires_grad_() for sign in (1, -1)]
+    assert row[1, 2].item() == pytest.approx((slope(moved[0]) - slope(moved[1])).item() / 2e-4, rel=1e-5)
+
+
 def test_runs_without_this_package(tmp_path):
     model = converted("taafs:bspline", members=2)
     taafs.export(model, tmp_path / "model.pt")

@@ -25,6 +25,7 @@ from taafs_plugins.conversion import activations
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
+from taafs_plugins.md.once import Once, OnceWithMagmoms
 from taafs_plugins.md.structures import structures as default_structures
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds the host's own rounding
@@ -113,9 +114,9 @@ def export(
         host=host.host, **facts,
         versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
     )  # fmt: skip
-    for part in module.modules():
-        if isinstance(part, TAAFS):
-            part.export_folded = True  # the contract asks for first derivatives only
+    trained = [part for part in module.modules() if isinstance(part, TAAFS)]
+    for part in trained:
+        part.export_folded = True  # the contract asks for first derivatives only
     frames = default_structures(metadata.elements, host.periodic_only) if structures is None else list(structures)
     if not frames:
         raise ExportError("There is no structure to compare the exported model on; give at least one.")
@@ -125,6 +126,8 @@ def export(
         raise ExportError(f"The structures to compare on hold {names}, which the model does not know.")
     try:
         scripted = torch.jit.script(module.eval())
+        if any(part.by_folded for part in trained):
+            scripted = torch.jit.script((OnceWithMagmoms if hasattr(module, "magmoms") else Once)(scripted))
     except Exception as error:  # torch raises many kinds
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(f"TorchScript cannot take this model ({reason}).") from error

@@ -1,0 +1,30 @@
+"""A second derivative of a file whose activations are folded would be wrong (``activations/folded.py``): here it becomes NaN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def differentiable_once(y: Tensor) -> Tensor:
+    """``y`` with its first derivatives, and NaN for every second: ``|x|^1.5`` has value and slope 0 at 0, and no finite curvature."""
+    return y + torch.abs(y - y.detach()).pow(1.5)
+
+
+class Once(nn.Module):
+    """An exported module (:mod:`taafs_plugins.md.contract`) whose energies are differentiated once, for forces and virial."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> Tensor:
+        return differentiable_once(self.module(pos, Z, idx_i, idx_j, offsets))
+
+
+class OnceWithMagmoms(Once):
+    """The same with the second method of a model that has magnetic moments."""
+
+    @torch.jit.export
+    def magmoms(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> Tensor:
+        return self.module.magmoms(pos, Z, idx_i, idx_j, offsets)
