@@ -34,7 +34,7 @@ class FoldedPolynomial(nn.Module):
         self.width: int = c.shape[0] if c.ndim == 2 else 0
         # [n, 2 (value, slope), 1, C or 1]
         rows = np.stack([c, slope]).reshape(2, max(self.width, 1), -1)
-        self.rows = torch.from_numpy(np.ascontiguousarray(np.moveaxis(rows, -1, 0)[:, :, None])).to(dtype)
+        self.rows: list[torch.Tensor] = _tensors(np.moveaxis(rows, -1, 0)[:, :, None], dtype)
         self.value: list[float] = c.flatten().tolist()
         self.slope: list[float] = slope.flatten()[:-1].tolist()
         self.few: int = FEW
@@ -44,7 +44,7 @@ class FoldedPolynomial(nn.Module):
         if self.width == 0 and v.numel() > self.few:
             return self.sweep(v, self.value), self.sweep(v, self.slope)
         flat = v.reshape(-1, max(self.width, 1))
-        rows = self.rows.to(v).unbind(0)
+        rows = _as(self.rows, v)
         both = rows[-1].expand(2, flat.shape[0], flat.shape[1]) if len(rows) == 1 else torch.addcmul(rows[-2], rows[-1], flat)
         for m in range(len(rows) - 3, -1, -1):
             both = torch.addcmul(rows[m], both, flat)
@@ -74,24 +74,37 @@ class FoldedPieces(nn.Module):
         self.pieces: int = table.shape[-2]
         self.terms: int = table.shape[-1]
         self.half: float = 0.5 * self.pieces
-        self.table = torch.from_numpy(np.ascontiguousarray(table.reshape(-1, self.terms).T)).to(dtype)
+        # the local coordinate is counted in u, so that the slope needs no factor
+        powers = (table * self.half ** np.arange(self.terms)).reshape(-1, self.terms).T
+        left = np.tile(np.arange(self.pieces) / self.half - 1.0, max(self.width, 1))
+        self.table: list[torch.Tensor] = _tensors(np.concatenate([powers, left[None]]), dtype)
 
     def forward(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """v [..., C] without gradient -> value, slope, of its shape."""
-        x = v.reshape(-1) * self.half
-        x.add_(self.half)
-        index = x.to(torch.int64).clamp_(0, self.pieces - 1)
-        t = x.sub_(index)
+        flat = v.reshape(-1)
+        index = (flat * self.half).add_(self.half).to(torch.int64).clamp_(0, self.pieces - 1)
         if self.width > 0:
-            index = index + (torch.arange(self.width, device=v.device) * self.pieces).repeat(v.numel() // self.width)
-        table = self.table.to(v).unbind(0)
+            index.add_((torch.arange(self.width, device=v.device) * self.pieces).repeat(v.numel() // self.width))
+        table = _as(self.table, v)
+        t = flat - table[self.terms].index_select(0, index)
         y = table[self.terms - 1].index_select(0, index)
         slope = y
         for m in range(self.terms - 2, -1, -1):  # Horner's rule and its derivative
             if m < self.terms - 2:
                 slope = torch.addcmul(y, slope, t)
             y = torch.addcmul(table[m].index_select(0, index), y, t)
-        return y.reshape(v.shape), slope.mul_(self.half).reshape(v.shape)
+        return y.reshape(v.shape), slope.reshape(v.shape)
+
+
+def _tensors(rows: np.ndarray, dtype: torch.dtype) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.ascontiguousarray(row)).to(dtype) for row in rows]
+
+
+def _as(rows: list[torch.Tensor], like: torch.Tensor) -> list[torch.Tensor]:
+    """The constants in another dtype or on another device than they were written; calls are saved where they fit."""
+    if rows[0].dtype == like.dtype and rows[0].device == like.device:
+        return rows
+    return [row.to(like) for row in rows]
 
 
 def fold(module: nn.Module) -> tuple[nn.Module, bool] | None:

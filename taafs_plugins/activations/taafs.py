@@ -242,7 +242,8 @@ class TAAFS(nn.Module):
 
     def _folded(self, z: torch.Tensor) -> torch.Tensor:
         """The exported form with fixed coefficients, right to the first derivative; see :mod:`taafs_plugins.activations.folded`."""
-        x = z.to(self.delta.dtype)
+        dtype = self.delta.dtype
+        x = z if z.dtype == dtype else z.to(dtype)
         u = squash(x if self.folded_unscaled else x / self.scale, self.squash)
         v = u.detach()
         y, slope = self.folded_curve(v)
@@ -252,7 +253,8 @@ class TAAFS(nn.Module):
             if weights is not None:
                 base = weights[..., 0] * base
             y = base + y
-        return torch.addcmul(y, u - v, slope).to(z.dtype)
+        y = torch.addcmul(y, u - v, slope)
+        return y if z.dtype == dtype else y.to(z.dtype)
 
     def plain(self, z: torch.Tensor) -> torch.Tensor:
         """The same in plain operators only, differentiable by autograd; what TorchScript compiles."""
