@@ -1,9 +1,10 @@
 """Steps per second in LAMMPS: pair style taafs with TAAFS against the stock activation, and against the same file by ASE.
 
-    python benchmarks/lammps_speed.py          # about 5 minutes on a quiet machine
+    python benchmarks/lammps_speed.py          # about 8 minutes on a quiet machine; --hosts torchani for one of them
 
-Random weights and coefficients (speed does not depend on them); three sides in turn, ratios of each round, median over the rounds. MD
-seconds of LAMMPS are its own loop time. Writes results/lammps_speed.json.
+Random weights and coefficients (speed does not depend on them). One process of ``lmp`` loads the stock model, TAAFS as ``taafs export``
+writes it and TAAFS with the fused operators in turn; LAMMPS's own loop times (of its CPU use, so that other programs count less), ratios of
+each round, quartiles over the rounds; ASE by CPU time. One thread. Writes results/lammps_speed.json.
 """
 
 import datetime
@@ -18,18 +19,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from ase import units
+from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 import taafs_plugins as taafs
-from taafs_plugins.experiments import exported
+from taafs_plugins.experiments import exported, lammps
 from taafs_plugins.md.build import build
 from taafs_plugins.md.calculator import ExportedCalculator
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "lammps_speed.json"
+SIDES = ("stock", "taafs", "operator")
+# host -> copies of the smallest system along each axis, steps of a round
+SYSTEMS = {"schnetpack": ((1, 300), (2, 40), (3, 10)), "torchani": ((1, 300), (2, 60), (3, 20)), "chgnet": ((1, 60), (2, 10))}
 
 
 def model(host: str, spec: str | None):
@@ -47,56 +52,82 @@ def model(host: str, spec: str | None):
     return live.eval()
 
 
-def in_lammps(host: str, path: Path, folder: Path, steps: int) -> float:
-    """Steps per second."""
-    folder.mkdir(parents=True, exist_ok=True)
-    exported.nve(host, path, folder, steps, temperature=10.0)
-    return steps / float(re.search(r"Loop time of ([\d.e+-]+)", (folder / "nve.lammps").read_text())[1])
+def export(host: str, folder: Path) -> dict[str, Path]:
+    """The three files of a host."""
+    files = {}
+    for side in SIDES:
+        spec = None if side == "stock" else exported.SPECS[host].split(",")[0]
+        files[side] = folder / f"{side}.pt"
+        os.environ.pop("TAAFS_EXPORT", None)
+        if side == "operator":
+            os.environ["TAAFS_EXPORT"] = "operator"
+        exported.export(model(host, spec), host, files[side])
+    os.environ.pop("TAAFS_EXPORT", None)
+    return files
 
 
-def in_ase(host: str, path: Path, steps: int) -> float:
+def in_lammps(host: str, atoms: Atoms, files: dict[str, Path], folder: Path, steps: int, rounds: int) -> np.ndarray:
+    """Steps per second, [rounds, files]; the first run of every model warms up."""
+    names = exported.write_frame(atoms, folder)
+    once = "".join(
+        f"pair_coeff * * {path.resolve()} {' '.join(names)}\nrun {max(5, steps // 10)}\nrun {steps}\n" for path in files.values()
+    )
+    script = lammps.header(f"taafs\npair_coeff * * {next(iter(files.values())).resolve()} {' '.join(names)}") + (
+        f"velocity all create 10 2026\ntimestep {exported.TIMESTEP[host]}\nfix 1 all nve\nthermo 100000\n" + once * rounds
+    )
+    lammps.run_script(folder, script, log="speed")
+    log = (folder / "speed.lammps").read_text()
+    loops, shares = (np.array(re.findall(words, log), float) for words in (r"Loop time of ([\d.e+-]+)", r"([\d.]+)% CPU use"))
+    return steps / (loops * shares / 100).reshape(rounds, len(files), 2)[:, :, 1]
+
+
+def in_ase(host: str, atoms: Atoms, path: Path, steps: int) -> float:
     """Steps per second with the exported file's calculator."""
-    atoms = exported.start(host)
+    atoms = atoms.copy()
     atoms.calc = ExportedCalculator(path)
     MaxwellBoltzmannDistribution(atoms, temperature_K=10.0, rng=np.random.default_rng(0))
     atoms.get_forces()
-    begin = time.perf_counter()
+    begin = time.process_time()
     VelocityVerlet(atoms, 1000 * exported.TIMESTEP[host] * units.fs).run(steps)
-    return steps / (time.perf_counter() - begin)
+    return steps / (time.process_time() - begin)
 
 
-def main(hosts: str = ",".join(exported.HOSTS), steps: int = 100, rounds: int = 5) -> None:
+def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 9) -> None:
     """Measure and store."""
     console = Console()
+    torch.set_num_threads(1)
     build()
-    found = []
-    for host in hosts.split(","):
-        folder = HERE / "runs" / "lammps_speed" / host
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {}
-        for name, spec in (("stock", None), ("taafs", exported.SPECS[host].split(",")[0])):
-            files[name] = folder / f"{name}.pt"
-            exported.export(model(host, spec), host, files[name])
-        rows = []
-        for _ in track(range(rounds), host, console=console):
-            sides = [in_lammps(host, files[name], folder / name, steps) for name in ("taafs", "stock")]
-            rows.append([*sides, in_ase(host, files["taafs"], steps)])
-        ours, stock, ase = np.array(rows).T
-        found.append({
-            "host": host, "atoms": len(exported.start(host)), "rounds": rounds, "steps": steps,
-            "steps/s": {name: float(np.median(side)) for name, side in (("taafs", ours), ("stock", stock), ("ASE", ase))},
-            "taafs / stock": np.percentile(ours / stock, [25, 50, 75]).tolist(),
-            "taafs / ASE": np.percentile(ours / ase, [25, 50, 75]).tolist(),
-        })  # fmt: skip
-        console.print(found[-1])
+    found = json.loads(RESULTS.read_text())["runs"] if RESULTS.is_file() else []
+    with Progress(console=console) as bar:
+        for host in hosts.split(","):
+            found = [run for run in found if run["host"] != host]
+            folder = HERE / "runs" / "lammps_speed" / host
+            folder.mkdir(parents=True, exist_ok=True)
+            files = export(host, folder)
+            task = bar.add_task(host, total=len(SYSTEMS[host]))
+            for copies, steps in SYSTEMS[host]:
+                atoms = exported.start(host, copies)
+                by_lammps = in_lammps(host, atoms, files, folder, steps, rounds)
+                ase = np.array([in_ase(host, atoms, files["taafs"], max(5, steps // 5)) for _ in range(3)])
+                stock, ours, operator = by_lammps.T
+                speed = {name: float(f"{np.median(side):.4g}") for name, side in zip((*SIDES, "ASE"), (*by_lammps.T, ase), strict=True)}
+                found.append({
+                    "host": host, "spec": exported.SPECS[host].split(",")[0], "dtype": exported.PRECISION[host], "atoms": len(atoms),
+                    "rounds": rounds, "steps": steps, "steps/s": speed,
+                    "taafs / stock": np.percentile(ours / stock, [25, 50, 75]).round(3).tolist(),
+                    "operator / stock": np.percentile(operator / stock, [25, 50, 75]).round(3).tolist(),
+                    "taafs / ASE": round(float(np.median(ours) / np.median(ase)), 2),
+                    "load": round(os.getloadavg()[0], 1),
+                })  # fmt: skip
+                bar.advance(task)
+                console.print(found[-1])
     names = ("torch", "lammps", "torchani", "chgnet", "schnetpack", "taafs-plugins")
     about = {
-        "command": f"python benchmarks/lammps_speed.py --hosts {hosts} --steps {steps} --rounds {rounds}",
-        "date": f"{datetime.date.today()}",
-        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg(),
+        "command": "python benchmarks/lammps_speed.py", "date": f"{datetime.date.today()}",
+        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
         "versions": {name: importlib.metadata.version(name) for name in names},
     }  # fmt: skip
-    (HERE / "results" / "lammps_speed.json").write_text(json.dumps({**about, "hosts": found}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({**about, "runs": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

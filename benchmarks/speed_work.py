@@ -129,8 +129,9 @@ def lammps_seconds(model: Path, folder: Path, steps: int) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     coordinates, cell, types = water_frame()
     lammps_runs.write_data(folder / "frame.data", coordinates, cell, types, ["O", "H"])
-    script = lammps_runs._header([str(model)], ["O", "H"]) + f"velocity all create 10 1\ntimestep 0.00001\nfix 1 all nve\nrun {steps}\n"
-    lammps_runs._lmp(folder, script, 1, "speed")
+    script = lammps_runs.header(f"deepmd {model}\npair_coeff * * O H")
+    script += f"velocity all create 10 1\ntimestep 0.00001\nfix 1 all nve\nrun {steps}\n"
+    lammps_runs.run_script(folder, script, log="speed")
     lines = (folder / "speed.lammps").read_text().splitlines()
     loop = float(next(line for line in lines if line.startswith("Loop time of")).split()[3])
     share = float(next(line for line in lines if "CPU use with" in line).split("%")[0]) / 100

@@ -53,13 +53,21 @@ def short(name: str) -> str:
 
 def energies(runs: dict[str, np.ndarray], path: Path, title: str = "") -> None:
     """Draw total energy minus its first value, meV/atom against ps, for each named run ([n, 2]: ps, eV/atom); PNG at ``path``."""
+    energy_panels({"": runs}, path, title)
+
+
+def energy_panels(panels: dict[str, dict[str, np.ndarray]], path: Path, title: str = "") -> None:
+    """As :func:`energies`, a panel side by side for each name."""
     plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
-    for name, energy in runs.items():
-        axis.plot(energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1]), linewidth=1, label=name)
-    axis.set_xlabel("time [ps]")
-    axis.set_ylabel("total energy - start [meV/atom]")
-    axis.legend(fontsize=8)
-    axis.set_title(title, fontsize=10)
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(7, 4.5 * len(panels)), 4), squeeze=False, constrained_layout=True)
+    for axis, (panel, runs) in zip(axes[0], panels.items(), strict=True):
+        for name, energy in runs.items():
+            axis.plot(energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1]), linewidth=1, label=name)
+        axis.set_xlabel("time [ps]")
+        axis.set_title(panel, fontsize=9)
+        axis.legend(fontsize=8)
+    axes[0, 0].set_ylabel("total energy - start [meV/atom]")
+    if title:
+        figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -21,7 +21,11 @@ HOSTS = ("schnetpack", "torchani", "chgnet")
 SPECS = {"schnetpack": "taafs:chebyshev1", "torchani": "taafs:bspline", "chgnet": "taafs:chebyshev1,scale=auto"}
 UNITS = {"schnetpack": "kcal/mol", "torchani": "hartree", "chgnet": "eV"}
 PRECISION = {"schnetpack": "float64", "torchani": "float64", "chgnet": "float32"}
-TIMESTEP = {"schnetpack": 0.00025, "torchani": 0.00025, "chgnet": 0.001}  # ps; half of it for hydrogen
+TRAINING = {"schnetpack": 200, "torchani": 200, "chgnet": 32}  # steps; CHGNet: frames
+# of an NVE whose drift is told from stock's: Verlet's error moves by timestep^2 x temperature as energy flows between vibrations
+TEMPERATURE = {"schnetpack": 50.0, "torchani": 50.0, "chgnet": 300.0}  # K
+TIMESTEP = {"schnetpack": 0.0001, "torchani": 0.0001, "chgnet": 0.001}  # ps; with hydrogen a tenth of what is usual elsewhere
+EQUILIBRATION = 2000  # steps of Langevin before it
 
 
 def painn(seed: int = 0) -> nn.Module:
@@ -123,12 +127,38 @@ def moved(model: nn.Module) -> float:
     return max((float((act.rate * act.delta.detach()).abs().max()) for act in taafs.activations(model).values()), default=0.0)
 
 
-def start(host: str) -> Atoms:
-    """Where dynamics starts: ethanol in a box, or 16 atoms of iron."""
+def start(host: str, copies: int = 1, spacing: float = 4.595) -> Atoms:
+    """Where dynamics starts: 2 copies^3 atoms of iron; or copies^3 ethanols, turned at random, ``spacing`` (Angstrom) apart; one is alone.
+
+    The default spacing is the density of the liquid, 0.789 g/cm3.
+    """
     if host == "chgnet":
-        return bulk("Fe", cubic=True, a=2.86).repeat(2)
+        return bulk("Fe", cubic=True, a=2.86).repeat(copies)
     numbers, positions, _ = ethanol("test")
-    return Atoms(numbers, positions[0] - positions[0].min(0) + 6.0, cell=[18.0] * 3, pbc=True)
+    molecule = Atoms(numbers, positions[0] - positions[0].mean(0))
+    if copies == 1:
+        return Atoms(numbers, molecule.positions + 9.0, cell=[18.0] * 3, pbc=True)
+    packed = Atoms(cell=[copies * spacing] * 3, pbc=True)
+    generator = np.random.default_rng(0)
+    for corner in np.ndindex(copies, copies, copies):
+        turned = molecule.copy()
+        turned.euler_rotate(*generator.uniform(0, 360, 3))
+        turned.translate(spacing * (np.array(corner) + 0.5))
+        packed += turned
+    return packed
+
+
+def gas(host: str) -> Atoms:
+    """For an NVE: eight ethanols that do not see each other, since one alone is too few atoms for a slope; or 4 atoms of iron."""
+    return start(host).repeat((2, 1, 1)) if host == "chgnet" else start(host, 2, spacing=14.0)
+
+
+def write_frame(atoms: Atoms, folder: Path) -> list[str]:
+    """``frame.data`` in ``folder``; the elements in the order of its types."""
+    names = list(dict.fromkeys(atoms.get_chemical_symbols()))
+    types = np.array([names.index(symbol) for symbol in atoms.get_chemical_symbols()])
+    lammps.write_data(folder / "frame.data", atoms.positions, np.asarray(atoms.cell), types, names)
+    return names
 
 
 def export(model: nn.Module, host: str, path: Path) -> None:
@@ -137,10 +167,13 @@ def export(model: nn.Module, host: str, path: Path) -> None:
     taafs.export(model, path, energy_unit=UNITS[host], elements=elements)
 
 
-def nve(host: str, model: Path, folder: Path, steps: int, temperature: float = 300.0) -> tuple[np.ndarray, float]:
-    """NVE by ``pair_style taafs``: [n, 2] time in ps and total energy in eV/atom; wall seconds."""
-    atoms = start(host)
-    names = list(dict.fromkeys(atoms.get_chemical_symbols()))
-    types = np.array([names.index(symbol) for symbol in atoms.get_chemical_symbols()])
-    lammps.write_data(folder / "frame.data", atoms.positions, np.asarray(atoms.cell), types, names)
-    return lammps.nve(str(model.resolve()), folder, names, steps=steps, timestep=TIMESTEP[host], temperature=temperature, style="taafs")
+def nve(host: str, model: Path, folder: Path, steps: int) -> tuple[np.ndarray, float]:
+    """NVE by ``pair_style taafs`` of :func:`gas`, after a minimisation and Langevin dynamics.
+
+    Returns
+    -------
+    as :func:`taafs_plugins.experiments.lammps.nve`: [n, 3] time in ps, total energy in eV/atom and temperature in K; wall seconds
+    """
+    names = write_frame(gas(host), folder)
+    settings = {"timestep": TIMESTEP[host], "temperature": TEMPERATURE[host], "equilibration": EQUILIBRATION}
+    return lammps.nve(str(model.resolve()), folder, names, steps=steps, style="taafs", **settings)

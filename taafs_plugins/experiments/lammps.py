@@ -27,26 +27,27 @@ def write_data(path: Path, positions: np.ndarray, cell: np.ndarray, types: np.nd
     path.write_text("\n".join(lines) + "\n")
 
 
-def _header(models: list[str], names: list[str], deviation: str = "") -> str:
+def header(pair: str) -> str:
+    """A script up to the pairs' style and coefficients, ``pair`` (what follows ``pair_style``)."""
     return f"""units metal
 boundary p p p
 atom_style atomic
 read_data frame.data
-pair_style deepmd {" ".join(models)} {deviation}
-pair_coeff * * {" ".join(names)}
+pair_style {pair}
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes
 """
 
 
-def _lmp(
+def run_script(
     folder: Path,
     script: str,
-    ranks: int,
-    log: str,
+    ranks: int = 1,
+    log: str = "log",
     poll: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> float:
+    """Run ``script`` in ``folder``, its log in ``<log>.lammps``; returns wall seconds."""
     (folder / "in.lmp").write_text(script)
     arguments = [command("lmp"), "-in", "in.lmp", "-log", f"{log}.lammps", "-screen", "none"]
     if ranks > 1:
@@ -60,7 +61,7 @@ def single_point(models: list[str], folder: Path, names: list[str], ranks: int =
     With several models the first one's values are returned and the model deviation is in ``deviation.out``.
     """
     deviation = "out_file deviation.out out_freq 1" if len(models) > 1 else ""
-    script = _header(models, names, deviation) + """
+    script = header(f"deepmd {' '.join(models)} {deviation}\npair_coeff * * {' '.join(names)}") + """
 compute p all pressure NULL virial
 thermo_style custom step pe vol c_p[1] c_p[2] c_p[3] c_p[4] c_p[5] c_p[6]
 thermo_modify format float %22.15e
@@ -68,7 +69,7 @@ dump f all custom 1 forces.dump id fx fy fz
 dump_modify f sort id format float %22.15e
 run 0
 """
-    _lmp(folder, script, ranks, "single_point")
+    run_script(folder, script, ranks, "single_point")
     lines = (folder / "single_point.lammps").read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "PotEng"])
     _, energy, volume, *pressure = map(float, lines[start + 1].split())
@@ -90,12 +91,16 @@ def nve(
     poll: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
     style: str = "deepmd",
+    equilibration: int = 0,
 ) -> tuple[np.ndarray, float]:
     """NVE of ``frame.data`` from random velocities.
 
     Parameters
     ----------
     timestep : ps
+    equilibration : steps of Langevin dynamics at ``temperature`` after a minimisation, before the NVE; 0: neither. Out of equilibrium,
+        energy flows between kinetic and potential and between vibrations, and Verlet's error of the total energy, of order
+        timestep^2, moves with it
     variables : added to the environment (``DP_PLUGIN_PATH`` for models that call the operator library)
     style : of the pairs: ``deepmd`` for a frozen model, ``taafs`` for an exported one
 
@@ -104,21 +109,28 @@ def nve(
     energy : [n, 3] time in ps, total energy in eV per atom and temperature in K, every 10 steps
     seconds : wall time
     """
-    header = _header([model], names)
-    if style != "deepmd":
-        header = header.replace(f"deepmd {model}", style).replace("pair_coeff * *", f"pair_coeff * * {model}")
-    script = header + f"""
+    elements = " ".join(names)
+    pair = f"deepmd {model}\npair_coeff * * {elements}" if style == "deepmd" else f"{style}\npair_coeff * * {model} {elements}"
+    relaxation = f"""
+minimize 0 1e-3 200 1000
 velocity all create {temperature} 2026 mom yes rot no
-timestep {timestep}
 fix 1 all nve
+fix 2 all langevin {temperature} {temperature} 0.02 2026 zero yes
+run {equilibration}
+unfix 2
+reset_timestep 0
+"""
+    script = header(pair) + f"""
+timestep {timestep}
+{relaxation if equilibration else f"velocity all create {temperature} 2026 mom yes rot no{chr(10)}fix 1 all nve"}
 thermo_style custom step etotal temp
 thermo_modify format float %22.15e
 thermo 10
 run {steps}
 """
-    seconds = _lmp(folder, script, ranks, "nve", poll, variables)
+    seconds = run_script(folder, script, ranks, "nve", poll, variables)
     lines = (folder / "nve.lammps").read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])
+    start = max(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])
     rows = []
     for line in lines[start + 1 :]:
         if line.startswith("Loop time"):
