@@ -71,3 +71,21 @@ def energy_panels(panels: dict[str, dict[str, np.ndarray]], path: Path, title: s
         figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def energies_one_by_one(runs: dict[str, np.ndarray], path: Path, title: str = "") -> None:
+    """As :func:`energies`, the runs below one another on one scale, each with the least-squares line whose slope is the drift."""
+    plt = _pyplot()
+    size = (7, 1.3 * len(runs) + 1)
+    figure, axes = plt.subplots(len(runs), 1, figsize=size, sharex=True, sharey=True, squeeze=False, constrained_layout=True)
+    for number, (axis, (name, energy)) in enumerate(zip(axes[:, 0], runs.items(), strict=True)):
+        time, change = energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1])
+        slope, offset = np.polyfit(time, change, 1)
+        axis.plot(time, change, linewidth=0.7, color=f"C{number}")
+        axis.plot(time, slope * time + offset, "k--", linewidth=1.2)
+        axis.set_title(f"{name}: {1e-3 * slope:+.1e} eV/atom/ps", fontsize=9, loc="left")
+    axes[-1, 0].set_xlabel("time [ps]")
+    figure.supylabel("total energy - start [meV/atom]", fontsize=10)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

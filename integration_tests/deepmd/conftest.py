@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_deepmd import small_water, trained, water  # noqa: E402, F401
+from conftest_deepmd import small_held_out, small_water, trained, water  # noqa: E402, F401

@@ -28,6 +28,12 @@ def small_water(water, tmp_path_factory) -> list[str]:
     return [str(cut_system(water / "data_0", tmp_path_factory.mktemp("water") / "small", slice(0, 8)))]
 
 
+@pytest.fixture(scope="session")
+def small_held_out(water, tmp_path_factory) -> str:
+    """Water data_3, which nothing is trained on, cut to 20 frames in float64."""
+    return str(cut_system(water / "data_3", tmp_path_factory.mktemp("held_out") / "small", slice(0, 20)))
+
+
 def cut_system(source: Path, target: Path, frames: slice) -> Path:
     """Copy some frames of a system in float64."""
     target.mkdir(parents=True, exist_ok=True)

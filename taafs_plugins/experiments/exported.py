@@ -25,7 +25,7 @@ TRAINING = {"schnetpack": 200, "torchani": 200, "chgnet": 32}  # steps; CHGNet: 
 # of an NVE whose drift is told from stock's: Verlet's error moves by timestep^2 x temperature as energy flows between vibrations
 TEMPERATURE = {"schnetpack": 50.0, "torchani": 50.0, "chgnet": 300.0}  # K
 TIMESTEP = {"schnetpack": 0.0001, "torchani": 0.0001, "chgnet": 0.001}  # ps; with hydrogen a tenth of what is usual elsewhere
-EQUILIBRATION = 2000  # steps of Langevin before it
+EQUILIBRATION = lammps.Equilibration(2000, minimise=True)
 
 
 def painn(seed: int = 0) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,27 @@ run 0
     return {"energy": np.array([energy]), "force": forces, "virial": np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])}
 
 
+@dataclass(frozen=True)
+class Equilibration:
+    """Langevin dynamics before an NVE run, at its temperature.
+
+    Out of equilibrium, energy flows between kinetic and potential and between vibrations, and Verlet's error of the total energy, of
+    order timestep^2, moves with it: a slope cannot tell that from drift.
+
+    Parameters
+    ----------
+    steps : of Langevin dynamics
+    timestep : ps; the NVE run's own by default
+    time_constant : of the thermostat, ps
+    minimise : first
+    """
+
+    steps: int
+    timestep: float | None = None
+    time_constant: float = 0.02
+    minimise: bool = False
+
+
 def nve(
     model: str,
     folder: Path,
@@ -91,16 +113,14 @@ def nve(
     poll: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
     style: str = "deepmd",
-    equilibration: int = 0,
+    equilibration: Equilibration | None = None,
 ) -> tuple[np.ndarray, float]:
     """NVE of ``frame.data`` from random velocities.
 
     Parameters
     ----------
     timestep : ps
-    equilibration : steps of Langevin dynamics at ``temperature`` after a minimisation, before the NVE; 0: neither. Out of equilibrium,
-        energy flows between kinetic and potential and between vibrations, and Verlet's error of the total energy, of order
-        timestep^2, moves with it
+    equilibration : before the NVE run, which then starts at time 0
     variables : added to the environment (``DP_PLUGIN_PATH`` for models that call the operator library)
     style : of the pairs: ``deepmd`` for a frozen model, ``taafs`` for an exported one
 
@@ -111,18 +131,18 @@ def nve(
     """
     elements = " ".join(names)
     pair = f"deepmd {model}\npair_coeff * * {elements}" if style == "deepmd" else f"{style}\npair_coeff * * {model} {elements}"
-    relaxation = f"""
-minimize 0 1e-3 200 1000
-velocity all create {temperature} 2026 mom yes rot no
-fix 1 all nve
-fix 2 all langevin {temperature} {temperature} 0.02 2026 zero yes
-run {equilibration}
+    before = equilibration or Equilibration(0)
+    langevin = f"""fix 2 all langevin {temperature} {temperature} {before.time_constant} 2026 zero yes
+run {before.steps}
 unfix 2
-reset_timestep 0
 """
     script = header(pair) + f"""
+timestep {before.timestep or timestep}
+{"minimize 0 1e-3 200 1000" if before.minimise else ""}
+velocity all create {temperature} 2026 mom yes rot no
+fix 1 all nve
+{langevin if before.steps else ""}reset_timestep 0
 timestep {timestep}
-{relaxation if equilibration else f"velocity all create {temperature} 2026 mom yes rot no{chr(10)}fix 1 all nve"}
 thermo_style custom step etotal temp
 thermo_modify format float %22.15e
 thermo 10
