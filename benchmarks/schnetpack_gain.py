@@ -195,12 +195,12 @@ def paired_ratio(ours: list[float], stock: list[float]) -> tuple[float, float, f
 
 
 def best_rate(runs: list[dict]) -> float:
-    """The learning rate with the lowest validation force MAE, averaged over the seeds that every rate has."""
+    """The learning rate with the lowest validation force MAE, averaged over the seeds that every rate has; a diverged run is the worst."""
     rates = sorted({r["rate"] for r in runs})
     seeds = [{r["seed"] for r in runs if r["rate"] == rate} for rate in rates]
     common = set.intersection(*seeds) or set.union(*seeds)
     score = {rate: np.mean([r["validation"]["forces_mae"] for r in runs if r["rate"] == rate and r["seed"] in common]) for rate in rates}
-    return min(score, key=score.get)
+    return min(score, key=lambda rate: score[rate] if np.isfinite(score[rate]) else math.inf)
 
 
 @app.command()

@@ -35,7 +35,7 @@ def test_paired_seeds_and_resume(program):
 def test_each_side_at_its_own_best_rate(program):
     runs = [
         {"rate": rate, "seed": seed, "validation": {"forces_mae": value}}
-        for rate, values in ((1e-3, (2.0, 2.0)), (2e-3, (1.0, 1.5)), (4e-3, (0.5, 9.0)))
+        for rate, values in ((5e-4, (float("nan"), 1.0)), (1e-3, (2.0, 2.0)), (2e-3, (1.0, 1.5)), (4e-3, (0.5, 9.0)))
         for seed, value in enumerate(values)
     ]
     assert program.best_rate(runs) == 2e-3
