@@ -16,7 +16,7 @@ from taafs_plugins.experiments import deepmd, lammps
 # The paper's Fig. 8: where Fourier's energy ran away.
 ACTIVATIONS = ("tanh", "taafs:bspline", "taafs:fourier", "taafs:chebyshev1", "taafs:hermite")
 # Of the trained tanh model that all go on from. At 1e-3, 300 steps are too few to recover from what the coefficients' first large steps do
-# (`rate=10` on top): held-out force errors of Chebyshev rise by half.
+# (`rate=10` on top): force errors of Chebyshev on training frames rise by half.
 CONTINUE_RATE = 2e-4
 RCUT, SEL = 4.0, [22, 44]
 TEMPERATURE = 330.0  # K
