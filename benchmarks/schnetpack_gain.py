@@ -195,12 +195,14 @@ def paired_ratio(ours: list[float], stock: list[float]) -> tuple[float, float, f
 
 
 def best_rate(runs: list[dict]) -> float:
-    """The learning rate with the lowest validation force MAE, averaged over the seeds that every rate has; a diverged run is the worst."""
+    """The learning rate with the lowest validation force MAE, averaged over the seeds that every rate has; rates that diverged are out."""
+    diverged = {r["rate"] for r in runs if not math.isfinite(r["validation"]["forces_mae"])}
+    runs = [r for r in runs if r["rate"] not in diverged] or runs
     rates = sorted({r["rate"] for r in runs})
     seeds = [{r["seed"] for r in runs if r["rate"] == rate} for rate in rates]
     common = set.intersection(*seeds) or set.union(*seeds)
     score = {rate: np.mean([r["validation"]["forces_mae"] for r in runs if r["rate"] == rate and r["seed"] in common]) for rate in rates}
-    return min(score, key=lambda rate: score[rate] if np.isfinite(score[rate]) else math.inf)
+    return min(score, key=score.get)
 
 
 @app.command()
