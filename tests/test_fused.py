@@ -17,6 +17,8 @@ SPECS = [f"taafs:{name}" for name in basis_names()] + [
     "taafs:fourier,n=1", "taafs:grbf,grid=64", "taafs:wavelet,grid=2", "taafs:rational,num=1,den=1",
 ]  # fmt: skip
 SQUASHES = ("tanh", "softsign", "algebraic", "linear")
+# the bases that the kernels compute themselves
+STOCK = {"tanh": torch.tanh, "silu": nn.functional.silu, "celu(0.1)": lambda z: nn.functional.celu(z, 0.1)}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def spread(squash: str, *shape: int) -> torch.Tensor:
     return torch.rand(*shape, dtype=torch.float64) * 2 - 1 if squash == "linear" else 1.5 * torch.randn(*shape, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "none", "scaled"])
+@pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu", "none", "scaled"])
 @pytest.mark.parametrize("share", ["layer", "neuron"])
 @pytest.mark.parametrize("spec", SPECS)
 def test_same_numbers_as_the_other_engines(spec, share, base, engine):
@@ -63,7 +65,7 @@ def test_same_numbers_as_the_other_engines(spec, share, base, engine):
         for scale in (1, 2.5):
             text = f"{spec},share={share},squash={squash},scale={scale},rate=3"
             text += {"none": ",residual=none,init=random", "scaled": ",residual=scaled"}.get(base, "")
-            act = activation(text, base if base in ("silu", "gelu") else "tanh", width=7)
+            act = activation(text, "tanh" if base in ("none", "scaled") else base, width=7)
             z = spread(squash, 83, 7)
             results = {}
             for name in ("fused", "python", "plain"):
@@ -76,7 +78,7 @@ def test_same_numbers_as_the_other_engines(spec, share, base, engine):
 @pytest.mark.parametrize("spec", SPECS)
 def test_float32(spec, engine):
     for share, width in (("layer", 25), ("neuron", 25)):
-        for base in ("tanh", "silu"):
+        for base in STOCK:
             act = activation(f"{spec},share={share}", base, width=width, dtype=torch.float32)
             z = torch.randn(700, width)
             single = force_training(act, z)
@@ -103,14 +105,14 @@ def test_neurons_of_every_width(width, engine):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("base", ["tanh", "silu"])
+@pytest.mark.parametrize("base", list(STOCK))
 def test_the_base_keeps_its_digits_under_a_curve(base, dtype):
     """Relative to the value: tanh near 0, and SiLU far on the left, where it is as small as exp(z)."""
     act = activation("taafs:chebyshev1", base, dtype=dtype)
     act.delta.data.zero_()[0] = 1e-37  # not 0: the base then comes from the kernels
     small = torch.logspace(-12, 0, 3001, dtype=dtype)
     z = torch.cat([torch.linspace(-30, 30, 20001, dtype=dtype), small, -small])
-    exact = getattr(torch.nn.functional, base)(z.double())
+    exact = STOCK[base](z.double())
     off = (act(z).double() - exact).abs() / exact.abs().clamp_min(1e-20)
     assert off.max() < 4 * torch.finfo(dtype).eps
 
@@ -126,7 +128,7 @@ def test_sums_of_float32_over_many_elements(name):
         assert worst([x.double() for x in single], double) < 3e-5
 
 
-@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "none"])
+@pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu", "none"])
 @pytest.mark.parametrize("share", ["layer", "neuron"])
 @pytest.mark.parametrize("name", basis_names())
 def test_gradients_over_input_and_coefficients(name, share, base):
@@ -165,7 +167,7 @@ def network(act_of) -> nn.Module:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("base", ["tanh", "silu"])
+@pytest.mark.parametrize("base", list(STOCK))
 def test_starts_as_stock_to_the_last_bit(base, dtype):
     for count in (1, 7, 64, 1003, 40000):
         for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:fourier,share=neuron", "taafs:grbf", "taafs:rational"):
@@ -174,7 +176,7 @@ def test_starts_as_stock_to_the_last_bit(base, dtype):
             gy = torch.randn(count, 1).to(dtype)
             for create in (False, True):
                 got, expected = [], []
-                for function, out in ((act, got), ({"tanh": torch.tanh, "silu": nn.functional.silu}[base], expected)):
+                for function, out in ((act, got), (STOCK[base], expected)):
                     x = z.clone().requires_grad_()
                     y = function(x)
                     out += [y, *torch.autograd.grad(y, x, gy, create_graph=create)]
@@ -186,7 +188,7 @@ def test_starts_as_stock_to_the_last_bit(base, dtype):
 @pytest.mark.parametrize("spec", SPECS)
 def test_extreme_inputs(spec):
     for dtype in (torch.float64, torch.float32):
-        for base in ("tanh", "silu"):
+        for base in STOCK:
             for squash in ("tanh", "softsign", "algebraic"):
                 act = activation(f"{spec},squash={squash}", base, dtype=dtype)
                 z = torch.tensor([0.0, -0.0, 1e-30, 9.02, -9.02, 50.0, -50.0, 800.0, -800.0, 1e18, -1e18, 1e30, -1e30], dtype=dtype)
@@ -223,7 +225,7 @@ def test_same_result_every_time_and_for_any_number_of_threads(share):
     assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
 
 
-@pytest.mark.parametrize("base", ["tanh", "silu", "gelu"])
+@pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu"])
 def test_layouts(base, engine):
     act = activation("taafs:fourier,share=neuron", base, width=6)
     wide = spread("tanh", 6, 40)
@@ -240,7 +242,7 @@ def test_layouts(base, engine):
     assert gz.shape == (0, 6) and torch.equal(gd, torch.zeros_like(gd))
 
 
-@pytest.mark.parametrize("base", ["tanh", "silu", "gelu"])
+@pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu"])
 def test_input_or_coefficients_without_gradient(base, engine):
     act = activation("taafs:bspline", base)
     z = spread("tanh", 50, 4)
@@ -324,7 +326,7 @@ assert "taafs" not in sys.modules and "taafs_plugins" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("base", ["tanh", "silu", "gelu", "scaled"])
+@pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu", "scaled"])
 def test_exported_with_the_operator(base, monkeypatch, tmp_path):
     """Scripted, saved, and used by a fresh process that has the library but not this package."""
     monkeypatch.setenv(fused.EXPORT, "operator")

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 # The numbers of csrc/curve.h.
 _SQUASHES = {"tanh": 0, "softsign": 1, "algebraic": 2, "linear": 3}
-_NONE, _TANH, _SILU, _FROM_U = 0, 1, 2, 4
+_NONE, _TANH, _FROM_U = 0, 1, 4
+_BASES = {"silu": 2, "celu(0.1)": 3}
 _DTYPES = (torch.float32, torch.float64)
 _MOST_POWERS = 8  # of a piecewise basis
 EXPORT = "TAAFS_EXPORT"
@@ -77,7 +78,7 @@ def describe(basis: Basis, squash: str, base: str, plain_tanh: bool) -> tuple[to
     if plain_tanh and base in ("tanh", "none"):
         inside = (_TANH if base == "tanh" else _NONE) + _FROM_U
     else:
-        inside = _SILU if base == "silu" else _NONE
+        inside = _BASES.get(base, _NONE)
     tensor = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
     return tensor, [name, a, b, basis.numbers, _SQUASHES[squash], inside], inside not in (_NONE, _FROM_U)
 

@@ -8,7 +8,9 @@ namespace taafs {
 // Spline: a Piecewise of 5 cubics that is C2, written as the middle cubic and what the knots beside it add (a sweep's own choice).
 enum class Shape { Polynomial, Piecewise, Fourier, Gaussian, Rational, Spline };
 enum class Squash { Tanh, Softsign, Algebraic, Linear };
-enum class Base { None, Tanh, Silu };
+enum class Base { None, Tanh, Silu, Celu };
+// Celu's alpha (TorchANI's), and its inverse in the derivatives: torch rounds alpha to a float there, and so do we.
+constexpr double kCelu = 0.1, kCeluRate = 1.0 / 0.1f;
 
 // What a sweep over all elements computes.
 //   Forward   y = base + curve

@@ -32,8 +32,23 @@ SettingsPtr settings_of(AutogradContext* ctx) {
     return c10::static_intrusive_pointer_cast<Settings>(ctx->saved_data["settings"].toCapsule());
 }
 
+// theta_start + rate delta in double, [K] or [C, K]; a few numbers, for which calls of operators would cost more than a small sweep.
 Tensor theta_of(const Settings& s, const Tensor& delta) {
-    return at::add(s.theta_start.to(at::kDouble), delta.to(at::kDouble), s.rate).contiguous();
+    const Tensor start = s.theta_start.to(at::kDouble).contiguous(), own = delta.contiguous();
+    Tensor theta = at::empty(own.sizes(), start.options());
+    const double* from = start.const_data_ptr<double>();
+    double* to = theta.mutable_data_ptr<double>();
+    const int64_t n = own.numel(), period = start.numel();
+    const auto add = [&](const auto* d) {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i % period] + s.rate * double(d[i]);
+    };
+    if (own.scalar_type() == at::kDouble)
+        add(own.const_data_ptr<double>());
+    else if (own.scalar_type() == at::kFloat)
+        add(own.const_data_ptr<float>());
+    else
+        return at::add(start, own.to(at::kDouble), s.rate).contiguous();
+    return theta;
 }
 
 // How torch's tanh_backward rounds 1 - u^2 depends on how it was compiled: found by trying.
@@ -116,8 +131,8 @@ std::pair<Tensor, Tensor> forward_values(const Settings& s, const Tensor& z, con
         else
             t.u_out = u = like(z);
     }
-    t.base_given = stock && s.curve.base == Base::Silu;
-    t.out = t.base_given ? at::silu(t.x) : like(z);
+    t.base_given = stock && s.curve.base != Base::Tanh;
+    t.out = !t.base_given ? like(z) : s.curve.base == Base::Silu ? at::silu(t.x) : at::celu(t.x, kCelu);
     sweep(s, Mode::Forward, theta, delta, t);
     return {t.out, u};
 }
@@ -130,10 +145,16 @@ Tensor backward_values(const Settings& s, const Tensor& x, const Tensor& gy, con
     t.x = x.contiguous();
     t.gy = gy.contiguous();
     if (gu.defined()) t.gu = gu.contiguous();
-    t.base_given = s.curve.base == Base::Silu && is_zero(s.curve, theta);
+    const bool silu = s.curve.base == Base::Silu;
+    t.base_given = (silu || s.curve.base == Base::Celu) && is_zero(s.curve, theta);
     // Where a second derivative may follow, torch's silu has another backward than where none can.
-    t.out_is_sigmoid = t.base_given && differentiable;
-    t.out = t.out_is_sigmoid ? at::sigmoid(t.x) : t.base_given ? at::silu_backward(t.gy, t.x) : like(t.x);
+    t.out_is_sigmoid = t.base_given && silu && differentiable;
+    if (t.out_is_sigmoid)
+        t.out = at::sigmoid(t.x);
+    else if (t.base_given)
+        t.out = silu ? at::silu_backward(t.gy, t.x) : at::elu_backward(t.gy, kCelu, 1, kCeluRate, false, t.x);
+    else
+        t.out = like(t.x);
     const Tensor grad = sweep(s, gdelta ? Mode::Gradient : Mode::Backward, theta, delta, t);
     if (gdelta) *gdelta = grad;
     return t.out;
@@ -154,6 +175,7 @@ variable_list plain_double_backward(const Settings& s, Tensor x, Tensor gy, Tens
     } else {
         y = plain_curve(s.curve, plain_squash(s.curve, x), theta, matrix);
         if (s.curve.base == Base::Silu) y = y + x * x.sigmoid();
+        if (s.curve.base == Base::Celu) y = y + at::celu(x, kCelu);
     }
     const variable_list first = grad({y}, {x, delta}, {gy}, true, true, true);
     Tensor gz = first[0].defined() ? first[0] : at::zeros_like(x);

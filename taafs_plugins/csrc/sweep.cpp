@@ -88,6 +88,20 @@ void silu_block(const T* __restrict z, int n, T* __restrict f1, T* __restrict f2
     }
 }
 
+// The same of celu(z) = z, or alpha (e^(z / alpha) - 1) for z < 0.
+template <bool forward, class T>
+void celu_block(const T* __restrict z, int n, T* __restrict f1, T* __restrict f2) {
+    for (int j = 0; j < n; ++j) {
+        const Exp<T> e = exp_parts(z[j] > 0 ? T(0) : z[j] * T(forward ? 1 / kCelu : kCeluRate));
+        if constexpr (forward) {
+            f1[j] = z[j] > 0 ? z[j] : T(kCelu) * exp_minus_one(e);
+        } else {
+            f1[j] = z[j] > 0 ? T(1) : T(kCelu * kCeluRate) * e.value();
+            f2[j] = z[j] > 0 ? T(0) : T(kCelu * kCeluRate * kCeluRate) * e.value();
+        }
+    }
+}
+
 // Memory that starts at the beginning of a cache line.
 template <class T>
 struct Aligned {
@@ -196,7 +210,8 @@ void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b)
     const T* in_gu = input(d.gu, buffers[2]);
     const T* in_hz = input(d.hz, buffers[3]);
     const int64_t dense = int64_t(b.vectors) * n;
-    const bool silu = curve.base == Base::Silu && !d.base_given;  // else the base's part is in out already, or there is none
+    const bool silu = curve.base == Base::Silu && !d.base_given, celu = curve.base == Base::Celu && !d.base_given;
+    const bool added = silu || celu;  // the base is made here; else its part is in out already, or there is none
     const bool tanh_base = curve.base == Base::Tanh;
 
     b.out[0] = buffers[8];
@@ -221,6 +236,7 @@ void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b)
                 constexpr bool forward = M == Mode::Forward;
                 one_exp ? silu_block<forward, true>(x, whole, b1, b2, u, s1, s2) : silu_block<forward, false>(x, whole, b1, b2, u, s1, s2);
             }
+            if (celu) celu_block<M == Mode::Forward>(x, whole, b1, b2);
             if (!one_exp) squash_block(curve.squash, T(1 / curve.scale), x, whole, first_order(M), u, s1, s2);
         } else if (M == Mode::Forward && d.u_out) {
             for (int j = 0; j < whole; ++j) u[j] = tanh_of(x[j]);
@@ -245,7 +261,7 @@ void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b)
         if constexpr (M == Mode::Forward) {
             if (tanh_base)
                 for (int j = 0; j < count; ++j) out[j] = u[j] + f1[j];
-            else if (silu)
+            else if (added)
                 for (int j = 0; j < count; ++j) out[j] = b1[j] + f1[j];
             else if (d.base_given)
                 for (int j = 0; j < count; ++j) out[j] += f1[j];
@@ -258,7 +274,7 @@ void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b)
                     const T t = gy[j] * s1[j];
                     out[j] = t + t * f1[j];
                 }
-            else if (silu)
+            else if (added)
                 for (int j = 0; j < count; ++j) out[j] = gy[j] * (b1[j] + s1[j] * f1[j]);
             else if (d.base_given) {
                 if (d.out_is_sigmoid) silu_backward_in_place(gy, x, out, count);
@@ -279,7 +295,7 @@ void Sweep<T>::Plan::tile(const Data<T>& d, int64_t at, int64_t end, Block<T> b)
                     out[j] = hz[j] * s1[j] * slope;
                     out2[j] = hz[j] * gy[j] * (s1[j] * f2[j] - 2 * x[j] * slope);
                 }
-            } else if (silu) {
+            } else if (added) {
                 for (int j = 0; j < count; ++j) {
                     out[j] = hz[j] * (b1[j] + s1[j] * f1[j]);
                     out2[j] = hz[j] * gy[j] * (b2[j] + s1[j] * s1[j] * f2[j] + s2[j] * f1[j]);

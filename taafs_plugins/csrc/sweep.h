@@ -21,7 +21,7 @@ struct Data {
     T* out2 = nullptr;      // Double: dz, or du with from_u
     T* u_out = nullptr;     // Forward with from_u: x is z after all, and u is written here
     bool base_given = false;      // out comes with the base's part in it, as torch computes it, and the curve's is added ...
-    bool out_is_sigmoid = false;  // ... or with sigmoid(z), of which the base's part of gz is made as torch makes it
+    bool out_is_sigmoid = false;  // ... or (Silu) with sigmoid(z), of which the base's part of gz is made as torch makes it
     bool fma = false;             // how torch's tanh_backward rounds 1 - u^2 on this machine
 };
 
