@@ -189,11 +189,12 @@ class TorchANIAdapter(Adapter):
                 raise HostError(f"{path} is a {type(layer).__name__}, not a plain Linear layer; convert the model before you change it.")
             act = layer.activation if isinstance(layer, ActivatedLinear) else network.activation
             stock = act.base if isinstance(act, TAAFS) else act
+            if type(stock).__name__ == "TightCELU":
+                stock.taafs_name = "celu(0.1)"  # what it is; the kernels know that one
             sites.append(LayerSite(
                 name=path, call=call, owner=network, attribute="activation", layer=layer, layers=[x for _, x, _ in layers],
-                replaces=stock,
-                activation="celu(0.1)" if type(stock).__name__ == "TightCELU" else module_name(stock), width=layer.out_features,
-                network=name, group=name.rsplit(".", 1)[-1], dtype=layer.weight.dtype, device=layer.weight.device,
+                replaces=stock, activation=module_name(stock), width=layer.out_features, network=name,
+                group=name.rsplit(".", 1)[-1], dtype=layer.weight.dtype, device=layer.weight.device,
             ))  # fmt: skip
         return sites
 
