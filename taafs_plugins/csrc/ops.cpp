@@ -1,6 +1,7 @@
 // The operator taafs::activation for torch: its autograd on top of the sweeps. Links no Python, so the same library serves
 // eager training, TorchScript and DeePMD-kit inside LAMMPS.
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "plain.h"
 #include "sweep.h"
@@ -32,22 +34,28 @@ SettingsPtr settings_of(AutogradContext* ctx) {
     return c10::static_intrusive_pointer_cast<Settings>(ctx->saved_data["settings"].toCapsule());
 }
 
-// theta_start + rate delta in double, [K] or [C, K]; a few numbers, for which calls of operators would cost more than a small sweep.
-Tensor theta_of(const Settings& s, const Tensor& delta) {
-    const Tensor start = s.theta_start.to(at::kDouble).contiguous(), own = delta.contiguous();
-    Tensor theta = at::empty(own.sizes(), start.options());
-    const double* from = start.const_data_ptr<double>();
-    double* to = theta.mutable_data_ptr<double>();
-    const int64_t n = own.numel(), period = start.numel();
-    const auto add = [&](const auto* d) {
-        for (int64_t i = 0; i < n; ++i) to[i] = from[i % period] + s.rate * double(d[i]);
-    };
+// Calls body with a pointer to the numbers of a contiguous tensor.
+template <class Body>
+void with_numbers(const Tensor& t, Body body) {
+    const Tensor own = t.contiguous();
     if (own.scalar_type() == at::kDouble)
-        add(own.const_data_ptr<double>());
+        body(own.const_data_ptr<double>());
     else if (own.scalar_type() == at::kFloat)
-        add(own.const_data_ptr<float>());
+        body(own.const_data_ptr<float>());
     else
-        return at::add(start, own.to(at::kDouble), s.rate).contiguous();
+        body(own.to(at::kDouble).const_data_ptr<double>());
+}
+
+// theta_start + rate delta, as [K] or [C, K]: a few numbers, for which calls of operators would cost more than a small sweep.
+std::vector<double> theta_of(const Settings& s, const Tensor& delta) {
+    std::vector<double> theta(delta.numel());
+    with_numbers(s.theta_start, [&](const auto* start) {
+        const size_t period = s.theta_start.numel();
+        for (size_t i = 0; i < theta.size(); ++i) theta[i] = start[i % period];
+    });
+    with_numbers(delta, [&](const auto* d) {
+        for (size_t i = 0; i < theta.size(); ++i) theta[i] += s.rate * double(d[i]);
+    });
     return theta;
 }
 
@@ -65,11 +73,10 @@ bool tanh_backward_fused() {
 }
 
 // A curve that is 0 leaves the base, and that is torch's to the last bit; any other curve takes the base from the kernels.
-bool is_zero(const Curve& c, const Tensor& theta) {
-    const double* t = theta.const_data_ptr<double>();
+bool is_zero(const Curve& c, const std::vector<double>& theta) {
     const int matter = c.shape == Shape::Rational ? c.a + 1 : c.numbers;  // with P = 0, Q does not matter
-    for (int64_t i = 0; i < theta.numel(); ++i)
-        if (i % c.numbers < matter && t[i] != 0) return false;
+    for (size_t i = 0; i < theta.size(); ++i)
+        if (int(i % c.numbers) < matter && theta[i] != 0) return false;
     return true;
 }
 
@@ -80,8 +87,8 @@ struct Tensors {
 };
 
 template <class T>
-Tensor run_sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensors& t) {
-    const Sweep<T> sweep(s.curve, mode, theta.const_data_ptr<double>(), theta.dim() == 2 ? theta.size(0) : 1);
+Tensor run_sweep(const Settings& s, Mode mode, const std::vector<double>& theta, const Tensor& delta, const Tensors& t) {
+    const Sweep<T> sweep(s.curve, mode, theta.data(), delta.dim() == 2 ? delta.size(0) : 1);
     const auto in = [](const Tensor& t) { return t.defined() ? t.const_data_ptr<T>() : nullptr; };
     const auto out = [](const Tensor& t) { return t.defined() ? t.mutable_data_ptr<T>() : nullptr; };
     Data<T> data;
@@ -97,30 +104,34 @@ Tensor run_sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensor
     data.fma = s.curve.from_u && tanh_backward_fused<T>();
     const int64_t n = t.x.numel(), each = sweep.chunk_size(n), chunks = (n + each - 1) / each, size = sweep.sums();
     std::vector<double> sums(chunks * size);
-    at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
+    const auto work = [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) sweep.chunk(data, i * each, std::min(n, (i + 1) * each), sums.data() + i * size);
-    });
+    };
+    if (chunks > 1)
+        at::parallel_for(0, chunks, 1, work);
+    else
+        work(0, chunks);
     if (!size) return {};
     std::vector<double> total(size);
     for (int64_t i = 0; i < chunks; ++i)
         for (int64_t j = 0; j < size; ++j) total[j] += sums[i * size + j];
-    Tensor grad = at::zeros(theta.sizes(), theta.options());
+    Tensor grad = at::zeros(delta.sizes(), delta.options().dtype(at::kDouble));
     sweep.fold(total.data(), grad.mutable_data_ptr<double>());
     return grad;
 }
 
 // Runs a sweep; the gradient of delta if the mode makes one. Inputs are contiguous.
-Tensor sweep(const Settings& s, Mode mode, const Tensor& theta, const Tensor& delta, const Tensors& t) {
+Tensor sweep(const Settings& s, Mode mode, const std::vector<double>& theta, const Tensor& delta, const Tensors& t) {
     const bool wide = t.x.scalar_type() == at::kDouble;
-    const Tensor grad = wide ? run_sweep<double>(s, mode, theta, t) : run_sweep<float>(s, mode, theta, t);
+    const Tensor grad = wide ? run_sweep<double>(s, mode, theta, delta, t) : run_sweep<float>(s, mode, theta, delta, t);
     return grad.defined() ? (grad * s.rate).to(delta.scalar_type()) : grad;
 }
 
-Tensor like(const Tensor& t) { return at::empty_like(t, at::MemoryFormat::Contiguous); }
+Tensor like(const Tensor& t) { return at::detail::empty_cpu(t.sizes(), t.scalar_type()); }
 
 // y, and with from_u also u.
 std::pair<Tensor, Tensor> forward_values(const Settings& s, const Tensor& z, const Tensor& delta) {
-    const Tensor theta = theta_of(s, delta);
+    const std::vector<double> theta = theta_of(s, delta);
     Tensors t;
     t.x = z.contiguous();
     Tensor u;
@@ -140,7 +151,7 @@ std::pair<Tensor, Tensor> forward_values(const Settings& s, const Tensor& z, con
 // gz, and with `gdelta` the coefficients' gradient. x is z, or u with from_u. Not differentiable.
 Tensor backward_values(const Settings& s, const Tensor& x, const Tensor& gy, const Tensor& gu, const Tensor& delta, bool differentiable,
                        Tensor* gdelta) {
-    const Tensor theta = theta_of(s, delta);
+    const std::vector<double> theta = theta_of(s, delta);
     Tensors t;
     t.x = x.contiguous();
     t.gy = gy.contiguous();
