@@ -68,17 +68,20 @@ def export(host: str, folder: Path) -> dict[str, Path]:
 
 def in_lammps(host: str, atoms: Atoms, files: dict[str, Path], folder: Path, steps: int, rounds: int) -> np.ndarray:
     """Steps per second, [rounds, files]; the first run of every model warms up."""
-    names = exported.write_frame(atoms, folder)
-    once = "".join(
-        f"pair_coeff * * {path.resolve()} {' '.join(names)}\nrun {max(5, steps // 10)}\nrun {steps}\n" for path in files.values()
+    names, paths = exported.write_frame(atoms, folder), [path.resolve() for path in files.values()]
+    # every round begins with another one: a model is slower or faster by where it stands in a round, too
+    orders = [[(first + k) % len(paths) for k in range(len(paths))] for first in range(rounds)]
+    runs = "".join(
+        f"pair_coeff * * {paths[k]} {' '.join(names)}\nrun {max(5, steps // 10)}\nrun {steps}\n" for order in orders for k in order
     )
-    script = lammps.header(f"taafs\npair_coeff * * {next(iter(files.values())).resolve()} {' '.join(names)}") + (
-        f"velocity all create 10 2026\ntimestep {exported.TIMESTEP[host]}\nfix 1 all nve\nthermo 100000\n" + once * rounds
+    script = lammps.header(f"taafs\npair_coeff * * {paths[0]} {' '.join(names)}") + (
+        f"velocity all create 10 2026\ntimestep {exported.TIMESTEP[host]}\nfix 1 all nve\nthermo 100000\n" + runs
     )
     lammps.run_script(folder, script, log="speed")
     log = (folder / "speed.lammps").read_text()
     loops, shares = (np.array(re.findall(words, log), float) for words in (r"Loop time of ([\d.e+-]+)", r"([\d.]+)% CPU use"))
-    return steps / (loops * shares / 100).reshape(rounds, len(files), 2)[:, :, 1]
+    speeds = steps / (loops * shares / 100).reshape(rounds, len(files), 2)[:, :, 1]
+    return np.take_along_axis(speeds, np.argsort(orders, axis=1), axis=1)
 
 
 def in_ase(host: str, atoms: Atoms, path: Path, steps: int) -> float:
@@ -92,7 +95,7 @@ def in_ase(host: str, atoms: Atoms, path: Path, steps: int) -> float:
     return steps / (time.process_time() - begin)
 
 
-def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 9) -> None:
+def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 21) -> None:
     """Measure and store."""
     console = Console()
     torch.set_num_threads(1)
