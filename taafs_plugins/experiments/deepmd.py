@@ -192,8 +192,8 @@ def train(config: dict, folder: Path, *, progress: Callable[[int], None] | None 
     return run(arguments, folder, log="train.log", threads=threads, poll=poll)
 
 
-def freeze(folder: Path, output: str = "frozen.pth", form: str = "plain") -> Path:
-    """``dp --pt freeze`` in ``folder``; ``form`` is the value of TAAFS_EXPORT: ``plain`` or ``operator``."""
+def freeze(folder: Path, output: str = "frozen.pth", form: str = "") -> Path:
+    """``dp --pt freeze`` in ``folder``; ``form`` is the value of TAAFS_EXPORT (docs/speed.md), default: as a user gets it."""
     run([command("dp"), "--pt", "freeze", "-o", output], folder, log="freeze.log", variables={"TAAFS_EXPORT": form})
     return folder / output
 
