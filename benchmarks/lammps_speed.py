@@ -3,7 +3,7 @@
     python benchmarks/lammps_speed.py          # about 8 minutes on a quiet machine; --hosts torchani for one of them
 
 Random weights and coefficients (speed does not depend on them). One process of ``lmp`` loads the stock model, TAAFS as ``taafs export``
-writes it and TAAFS with the fused operators in turn; LAMMPS's own loop times (of its CPU use, so that other programs count less), ratios of
+writes it and TAAFS without the fused operators in turn; LAMMPS's own loop times (of its CPU use, so that other programs count less), ratios of
 each round, quartiles over the rounds; ASE by CPU time. One thread. Writes results/lammps_speed.json.
 """
 
@@ -32,7 +32,7 @@ from taafs_plugins.md.calculator import ExportedCalculator
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lammps_speed.json"
-SIDES = ("stock", "taafs", "operator")
+SIDES = ("stock", "taafs", "folded")
 # host -> copies of the smallest system along each axis, steps of a round
 SYSTEMS = {"schnetpack": ((1, 300), (2, 40), (3, 10)), "torchani": ((1, 300), (2, 60), (3, 20)), "chgnet": ((1, 60), (2, 10))}
 
@@ -59,8 +59,8 @@ def export(host: str, folder: Path) -> dict[str, Path]:
         spec = None if side == "stock" else exported.SPECS[host].split(",")[0]
         files[side] = folder / f"{side}.pt"
         os.environ.pop("TAAFS_EXPORT", None)
-        if side == "operator":
-            os.environ["TAAFS_EXPORT"] = "operator"
+        if side == "folded":
+            os.environ["TAAFS_EXPORT"] = "folded"
         exported.export(model(host, spec), host, files[side])
     os.environ.pop("TAAFS_EXPORT", None)
     return files
@@ -112,13 +112,13 @@ def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 21) -> None:
                 atoms = exported.start(host, copies)
                 by_lammps = in_lammps(host, atoms, files, folder, steps, rounds)
                 ase = np.array([in_ase(host, atoms, files["taafs"], max(5, steps // 5)) for _ in range(3)])
-                stock, ours, operator = by_lammps.T
+                stock, ours, folded = by_lammps.T
                 speed = {name: float(f"{np.median(side):.4g}") for name, side in zip((*SIDES, "ASE"), (*by_lammps.T, ase), strict=True)}
                 found.append({
                     "host": host, "spec": exported.SPECS[host].split(",")[0], "dtype": exported.PRECISION[host], "atoms": len(atoms),
                     "rounds": rounds, "steps": steps, "steps/s": speed,
                     "taafs / stock": np.percentile(ours / stock, [25, 50, 75]).round(3).tolist(),
-                    "operator / stock": np.percentile(operator / stock, [25, 50, 75]).round(3).tolist(),
+                    "folded / stock": np.percentile(folded / stock, [25, 50, 75]).round(3).tolist(),
                     "taafs / ASE": round(float(np.median(ours) / np.median(ase)), 2),
                     "load": round(os.getloadavg()[0], 1),
                 })  # fmt: skip

@@ -1,13 +1,15 @@
 """Building the plugin, how ``lmp`` finds it, and models that call the fused operators."""
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import torch
 from lj_cases import ELEMENTS, argon
-from lmp_runs import END, error, header, last, run, worst, write_data
+from lmp_runs import END, error, header, last, lmp, run, worst, write_data
 from typer.testing import CliRunner
 
 import taafs_lammps
@@ -16,7 +18,7 @@ from taafs_plugins.activations.fused_build import BuildError
 from taafs_plugins.cli import app
 from taafs_plugins.experiments.deepmd import command, environment
 from taafs_plugins.md import contract
-from taafs_plugins.md.build import build
+from taafs_plugins.md.build import OPERATORS, PROCESSOR, build
 
 
 class Curved(torch.nn.Module):
@@ -32,11 +34,16 @@ class Curved(torch.nn.Module):
         return torch.zeros(pos.shape[0], dtype=pos.dtype).index_add(0, idx_i, energy)
 
 
-def curved(path):
+def activation(size=0.2):
     act = taafs.make_activation("taafs:bspline", replaces="tanh").double()
-    act.delta.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+    act.delta.data.normal_(std=size, generator=torch.Generator().manual_seed(1))
+    return act
+
+
+def curved(path, fused=None):
+    act = activation()
     facts = contract.Metadata("curved", 5.0, 1, ("owner", "ghost"), "eV", (10, 18), "float64", str(act.spec))
-    contract.write(torch.jit.script(Curved(act)), path, facts)
+    contract.write(torch.jit.script(Curved(act)), path, facts, fused)
 
 
 def test_the_wheels_lmp_finds_it_beside_deepmd(tmp_path):
@@ -65,6 +72,54 @@ def test_a_model_that_calls_the_operators(tmp_path, monkeypatch):
     monkeypatch.setenv("TAAFS_OPERATORS", "/nothing.so")
     message = error(tmp_path / "operator", header(atoms, ELEMENTS) + END + "run 0\n")
     assert "calls the fused operators and their library is not there; run 'taafs lammps build' again" in message
+
+
+def test_of_two_forms_the_faster_one_runs_where_it_can(tmp_path, monkeypatch):
+    """Here the form with the fused operators has other coefficients, so that the energy tells which one ran."""
+    atoms, energies = argon(), {}
+    write_data(tmp_path / "frame.data", atoms, ELEMENTS)
+    script = header(atoms, ELEMENTS) + END + "run 0\n"
+    for name, size in (("plain", 0.2), ("fused", 0.3)):
+        monkeypatch.setenv("TAAFS_EXPORT", "plain" if name == "plain" else "operator")
+        forms = torch.jit.script(Curved(activation(size)))
+        monkeypatch.delenv("TAAFS_EXPORT")
+        contract.write(forms, tmp_path / "model.pt", contract.Metadata("curved", 5.0, 1, ("owner",), "eV", (10, 18), "float64"))
+        run(tmp_path, script)
+        energies[name] = last(tmp_path)["energy"]
+    assert abs(energies["plain"] - energies["fused"]) > 0.01
+    curved(tmp_path / "model.pt", fused=forms)
+    assert not contract.calls_operator(tmp_path / "model.pt")
+    assert "slower" not in run(tmp_path, script)
+    assert last(tmp_path)["energy"] == pytest.approx(energies["fused"], rel=1e-12)
+
+    def slower(reason, plugins=None):
+        printed = lmp(tmp_path, script, plugins=plugins)
+        assert printed.endswith("STATUS 0"), printed[-1500:]
+        assert f"WARNING: Pair style taafs: slower without the fused operators, as {reason}; run 'taafs lammps build' again" in printed
+        assert last(tmp_path)["energy"] == pytest.approx(energies["plain"], rel=1e-12)
+
+    plugins = tmp_path / "plugins"
+    shutil.copytree(build().parent, plugins)
+    assert (plugins / PROCESSOR).read_text()
+    (plugins / PROCESSOR).write_text("sse2 avx1024")
+    slower("their library was built on another kind of processor", str(plugins))
+    (plugins / PROCESSOR).write_text("")
+    (plugins / OPERATORS).unlink()
+    slower("their library is not there", str(plugins))
+    (plugins / OPERATORS).write_text("no library")
+    slower("their library does not load", str(plugins))
+
+
+def test_python_takes_the_faster_form_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAAFS_EXPORT", "operator")
+    forms = torch.jit.script(Curved(activation()))
+    monkeypatch.delenv("TAAFS_EXPORT")
+    curved(tmp_path / "model.pt", fused=forms)
+    path = tmp_path / "model.pt"
+    assert "taafs::activation" in str(contract.read(path)[0].inlined_graph)
+    assert "taafs::activation" not in str(contract.read(path, fused=False)[0].inlined_graph)
+    monkeypatch.setattr(import_module("taafs_plugins.activations.fused"), "operator", lambda: None)  # a machine without a compiler
+    assert "taafs::activation" not in str(contract.read(path)[0].inlined_graph)
 
 
 def test_build_says_why_it_cannot(monkeypatch, tmp_path):

@@ -64,15 +64,25 @@ def test_equal_to_chgnet(tmp_path, name, spec, count):
             equal_to_host(tmp_path / "model.pt", [reference(other, atoms) for atoms in frames], frames, FLOOR)
 
 
-def test_float32_as_near_as_chgnet_s_own_rounding(tmp_path):
-    """CHGNet in float32 is itself off by up to some 1e-4 of the forces; the file is within four times that, and 1e-5."""
-    frames = mptrj(20)
-    model = converted(dtype=torch.float32)
-    done = taafs.export(model, tmp_path / "model.pt", structures=frames)
-    assert done.metadata.dtype == "float32" and set(done.differences) == {"energy", "forces", "stress", "magmoms"}
-    assert all(value <= 1e-5 + 4 * done.rounding[name] for name, value in done.differences.items())
-    # and it is no worse than CHGNet in float32 against CHGNet in float64
-    assert all(value < 1e-3 for value in done.rounding.values()), done.rounding
+@pytest.mark.parametrize(("spec", "size"), [(None, 0), ("taafs:chebyshev1", 0.003)])
+def test_float32(tmp_path, spec, size):
+    """The file is nearer to CHGNet in float64 than CHGNet's own float32, which is off by some 1e-5 of the stress.
+
+    The coefficients move by up to 0.01; fine-tuning moved them by 0.007.
+    """
+    model = converted(spec=spec, dtype=torch.float32, size=size)
+    for frames in (None, mptrj(20)):
+        done = taafs.export(model, tmp_path / "model.pt", structures=frames)
+        assert done.metadata.dtype == "float32" and set(done.differences) == {"energy", "forces", "stress", "magmoms"}
+        assert all(value <= 1e-5 for value in done.differences.values()), done
+        assert done.differences["stress"] < done.rounding["stress"]
+
+
+def test_float32_of_wild_coefficients_is_still_written(tmp_path):
+    """Forces of 4,000 eV/A: CHGNet in float32 is off by 3e-4 of them, and no file could do better than the layers do."""
+    done = taafs.export(converted(dtype=torch.float32), tmp_path / "model.pt", structures=mptrj(20))
+    assert all(value <= 1e-5 + 2 * done.rounding[name] for name, value in done.differences.items())
+    assert done.rounding["forces"] > 1e-5
 
 
 def test_runs_without_this_package_with_moments(tmp_path):

@@ -95,13 +95,14 @@ def test_own_images_of_a_rounded_lattice_count_once(tmp_path):
     np.testing.assert_allclose(module(pos, Z, i, j, offsets + noise).detach(), module(pos, Z, i, j, offsets).detach(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("form", ["folded", "plain"])
+@pytest.mark.parametrize("form", ["folded", "plain", "fused"])
 def test_second_derivatives_are_right_or_nan(tmp_path, monkeypatch, form):
     """A folded curve has none of its own: no wrong Hessian leaves such a file."""
-    monkeypatch.setenv("TAAFS_EXPORT", form)
+    if form == "plain":
+        monkeypatch.setenv("TAAFS_EXPORT", form)
     model = converted("taafs:chebyshev1")
     taafs.export(model, tmp_path / "model.pt")
-    module, metadata = read(tmp_path / "model.pt")
+    module, metadata = read(tmp_path / "model.pt", fused=form == "fused")
     atoms = structures()[0]
     position, *others = inputs_of(metadata, atoms)
 

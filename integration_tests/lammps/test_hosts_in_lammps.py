@@ -65,13 +65,17 @@ def ani():
 def chgnet():
     model = chgnet_helpers.stock().double().eval()
     taafs.convert(model, "taafs:fourier")
-    chgnet_helpers.randomise(model, 0.1)
+    chgnet_helpers.randomise(model, 0.01)  # several times as far as fine-tuning moves them
     return model
 
 
 def inorganic() -> list[Atoms]:
+    """Five materials, moved out of their minima: near those, forces are what float32 leaves of much larger ones that cancel."""
     frames = {a.info["mptrj_traj_id"]: a for a in chgnet_helpers.atoms_of(chgnet_helpers.MPTRJ) if len(a) <= 12}
-    return [as_lammps_has_it(atoms) for atoms in list(frames.values())[:5]]
+    frames = list(frames.values())[:5]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=seed)
+    return [as_lammps_has_it(atoms) for atoms in frames]
 
 
 CASES = {
@@ -97,6 +101,8 @@ def test_equal_to_the_host(tmp_path, host, dtype):
     taafs.export(model, tmp_path / "model.pt", structures=frames, **keys)
     ev = ENERGY[read_metadata(tmp_path / "model.pt").energy_unit]
     tolerance = {"float64": 1e-8, "float32": 1e-5}[dtype]
+    if host == "chgnet":
+        model = model.double()  # in float32 CHGNet differs from itself by more than the file from either, see docs/chgnet.md
     stock = copy.deepcopy(model)
     assert taafs.restore(stock) > 0
     largest: dict[str, float] = {}
@@ -116,12 +122,6 @@ def test_equal_to_the_host(tmp_path, host, dtype):
             largest[name] = max(largest.get(name, 0.0), float(np.abs(theirs).max()))
             trained[name] = max(trained.get(name, 0.0), float(np.abs(theirs - other).max()))
     limits = {name: tolerance * value for name, value in largest.items()}
-    if (host, dtype) == ("chgnet", "float32"):  # which in float32 differs from itself in float64 by more than that, see docs/chgnet.md
-        double = copy.deepcopy(model).double()
-        single, exact = ([adapter(host).reference(m, atoms) for atoms in frames] for m in (model, double))
-        for name, key in (("energy", "energy"), ("forces", "forces"), ("virial", "stress")):
-            sizes = [len(atoms) if key == "energy" else 1 for atoms in frames]
-            limits[name] += 4 * max(np.abs(a[key] - b[key]).max() / n for a, b, n in zip(single, exact, sizes, strict=True))
     assert all(worst[name] <= limits[name] for name in worst), (worst, limits)
     assert all(trained[name] > 10 * limits[name] for name in worst), (trained, limits)
 

@@ -120,14 +120,20 @@ def activation(module, z: torch.Tensor, curve) -> torch.Tensor | None:
     return stock + y
 
 
+def can_call_operator(module) -> bool:
+    """Whether the ``operator`` form of :func:`prepare_export` can be made of this activation, here."""
+    return _described(module) is not None and operator() is not None
+
+
 def prepare_export(module) -> None:
     """Choose what ``torch.jit.script`` makes of a TAAFS: by ``TAAFS_EXPORT``, ``plain``, ``folded`` or ``operator``.
 
-    ``plain`` (default) and ``folded`` need nothing but torch where the model is used. ``plain`` follows its parameters and is
-    differentiable to any order. ``folded`` is faster, has fixed coefficients and is differentiable once (default of ``taafs export`` and
-    ``dp freeze``, by the module's ``export_folded``); a module in training mode, or of a basis that cannot be folded, is written
-    as ``plain``. ``operator`` is the fastest on the CPU, and needs the library of
+    Where the variable is not set, the module's ``export_form`` counts. ``plain`` (default) and ``folded`` need nothing but torch where
+    the model is used. ``plain`` follows its parameters and is differentiable to any order. ``folded`` is faster, has fixed
+    coefficients and is differentiable once (default of ``dp freeze``); a module in training mode, or of a basis that cannot be folded,
+    is written as ``plain``. ``operator`` is the fastest on the CPU, and needs the library of
     :func:`taafs_plugins.activations.fused_build.build_operator_library` loaded before the model (``DP_PLUGIN_PATH`` in LAMMPS).
+    ``taafs export`` writes ``folded`` and ``operator`` into one file (:mod:`taafs_plugins.md.contract`).
 
     Raises
     ------
@@ -136,7 +142,7 @@ def prepare_export(module) -> None:
     RuntimeError
         The library cannot be built here.
     """
-    form = os.environ.get(EXPORT) or ("folded" if module.export_folded else "plain")
+    form = os.environ.get(EXPORT) or module.export_form
     if form not in FORMS:
         raise ValueError(f"{EXPORT}={form} is unknown; choose {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     module.by_operator = form == "operator"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def _processor() -> str:
         return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
     except OSError:
         return platform.processor() + platform.machine()
+
+
+def instruction_sets() -> set[str]:
+    """Of this processor, those that compiled code may use, by Linux's names; empty where they are not known."""
+    names = set(re.findall(r"[a-z0-9_]+", _processor()))
+    return {name for name in names if re.match(r"avx|sse|ssse|fma|f16c|bmi|abm|movbe|asimd|sve", name)}
 
 
 def _key(sources: Path, compiler: str) -> str:

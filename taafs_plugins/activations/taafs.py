@@ -95,12 +95,12 @@ class TAAFS(nn.Module):
         A spec that cannot be used, or ``share=neuron`` without a width.
     """
 
-    # Whether a scripted module calls the fused operator instead of plain operators; see fused.prepare_export.
+    # What scripting makes of the module where TAAFS_EXPORT does not say; set by exporters. See fused.prepare_export.
+    export_form: str = "plain"
+    # What it made: a call of the fused operator, or the folded curve, which is differentiated once.
     by_operator: bool = False
-    # ... or the folded curve, which is differentiated once; ``export_folded`` is set by exporters whose files need no more.
     by_folded: bool = False
-    export_folded: bool = False
-    __constants__ = ["by_operator", "by_folded", "export_folded"]
+    __constants__ = ["by_operator", "by_folded", "export_form"]
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ class Interaction(nn.Module):
 
 
 class Bessel(nn.Module):
-    """CHGNet's RadialBessel."""
+    """CHGNet's RadialBessel, in float64: the cutoff polynomial takes numbers of up to 48 from each other to make 0."""
 
     def __init__(self, basis: nn.Module) -> None:
         super().__init__()
@@ -96,12 +96,12 @@ class Bessel(nn.Module):
         self.smooth: bool = basis.smooth_cutoff is not None
 
     def forward(self, lengths: Tensor) -> Tensor:
-        """[b] -> [b, num_radial]"""
+        """[b] float64 -> [b, num_radial] of the model's dtype"""
         r = lengths[:, None]
-        out = self.norm_const * torch.sin(self.frequencies * (r * self.inv_cutoff)) / r
+        out = self.norm_const * torch.sin(self.frequencies.double() * (r * self.inv_cutoff)) / r
         if self.smooth_cutoff is not None:
             out = self.smooth_cutoff(r) * out
-        return out
+        return out.to(self.frequencies.dtype)
 
 
 class ExportedCHGNet(nn.Module):
@@ -142,6 +142,8 @@ class ExportedCHGNet(nn.Module):
         self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Before the last round: atoms [n, :], bonds [u, :], weights [u, :]; centers, neighbors and undirected bond [b] of each bond."""
+        dtype = pos.dtype
+        pos, offsets = pos.double(), offsets.double()
         pairs, undirected, directed = bonds(pos, idx_i, idx_j, offsets, self.atom_cutoff)
         centers, neighbors = idx_i.index_select(0, pairs), idx_j.index_select(0, pairs)
         vectors = pos.index_select(0, centers) - pos.index_select(0, neighbors) - offsets.index_select(0, pairs)
@@ -154,7 +156,7 @@ class ExportedCHGNet(nn.Module):
         first, second = angles(centers, short, Z.shape[0])
         left, right = undirected.index_select(0, first), undirected.index_select(0, second)
         at = centers.index_select(0, first)
-        unit = vectors / lengths[:, None]
+        unit = (vectors / lengths[:, None]).to(dtype)
         angle = self.angle_embedding(self.angle_basis(unit.index_select(0, first), unit.index_select(0, second)))
         atom, bond = self.atom_embedding(Z - 1), self.bond_embedding(basis)
         for interaction in self.interactions:

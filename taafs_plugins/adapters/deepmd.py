@@ -60,7 +60,7 @@ def activation_class() -> type:
 
         __jit_unused_properties__ = ("serialized_name",)
         from_stock: bool = False
-        export_folded: bool = True  # a frozen model is differentiated once
+        export_form: str = "folded"  # a frozen model is differentiated once
 
         def __init__(self, activation: str) -> None:
             self._build(activation, None, env.GLOBAL_PT_FLOAT_PRECISION)

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from taafs_lammps import CACHE, plugin, sources
 from taafs_plugins.activations.fused_build import LIBRARY as OPERATORS
-from taafs_plugins.activations.fused_build import BuildError, _compiler, _lock, build_operator_library
+from taafs_plugins.activations.fused_build import BuildError, _compiler, _lock, build_operator_library, instruction_sets
 
 SECONDS = 30
+PROCESSOR = "libtaafs_fused.processor"  # what the operators beside the plugin were built for, see model.cpp
 _TORCH_UNITS = ("model.cpp",)
 _UNITS = (*_TORCH_UNITS, "pair_taafs.cpp", "pair_taafs_compute.cpp", "metadata.cpp", "plugin.cpp")
 
@@ -144,6 +145,7 @@ def _link_operators(folder: Path) -> None:
     except BuildError:
         return
     link = folder / OPERATORS
+    (folder / PROCESSOR).write_text(" ".join(sorted(instruction_sets())))
     if link.is_symlink() and link.resolve() == library.resolve():
         return
     link.unlink(missing_ok=True)

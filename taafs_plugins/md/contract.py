@@ -1,6 +1,8 @@
 """What an exported model file is, so that exporters (one per host) and everything that runs such a file agree.
 
-**The file** is TorchScript, written by ``torch.jit.save`` with one extra file ``taafs.json``: the fields of :class:`Metadata`.
+**The file** is TorchScript, written by ``torch.jit.save`` with an extra file ``taafs.json``: the fields of :class:`Metadata`. It needs
+nothing but torch. With trained activations a second extra file, ``fused.pt``, is the same model as TorchScript that calls the fused
+operators: several times cheaper activations, on the CPU, where their library can be had. Whoever runs the file takes that one if it can.
 
 **The method**, n atoms and p directed pairs; real numbers are of the model's dtype (energies may be float64)::
 
@@ -10,8 +12,8 @@
 - ``r_ij = pos[idx_j] + offsets - pos[idx_i]``. Every directed pair within ``cutoff`` is there (i, j and j, i; also i, i with an image of
   itself), in any order. Pairs a little beyond the cutoff may be there too (a list with a skin) and must not count: the
   model drops them. p may be 0, and an atom may have no pair.
-- It is differentiable once (trained activations are folded, docs/speed.md) in ``pos`` and ``offsets``: forces are -dE/dpos, and the
-  virial is -sum r_ij (x) dE/dr_ij, with the part of the offsets.
+- It is differentiable once (trained activations are folded, docs/speed.md; ``fused.pt`` to any order) in ``pos`` and ``offsets``:
+  forces are -dE/dpos, and the virial is -sum r_ij (x) dE/dr_ij, with the part of the offsets.
 - A model with magnetic moments has a second scripted method of the same arguments, ``magmoms(...) -> [n]`` in Bohr magnetons.
 
 **Modes.** *owner*: ghosts (periodic images) are mapped to the atoms they are images of and ``offsets = x_ghost - x_owner``; one rank.
@@ -23,6 +25,7 @@ one, as CHGNet's bond graph does) allows ``owner`` only.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -34,6 +37,7 @@ import torch
 
 FORMAT = 1
 EXTRA = "taafs.json"
+FUSED = "fused.pt"
 MODES = ("owner", "ghost")
 ENERGY_UNITS = ("eV", "kcal/mol", "hartree")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -100,8 +104,15 @@ def release(version: str) -> str:
     return version.split("+")[0]
 
 
-def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Metadata) -> None:
+def write(
+    module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Metadata, fused: torch.jit.ScriptModule | None = None
+) -> None:
     """Save a scripted module with its metadata; an existing file is replaced only when the new one is whole.
+
+    Parameters
+    ----------
+    module : needs nothing but torch
+    fused : the same model calling the fused operators
 
     Raises
     ------
@@ -110,14 +121,18 @@ def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Met
     """
     path = Path(path)
     versions = {"torch": torch.__version__, **metadata.versions}
-    text = json.dumps({**asdict(metadata), "versions": versions}, indent=1)
+    extra: dict[str, str | bytes] = {EXTRA: json.dumps({**asdict(metadata), "versions": versions}, indent=1)}
+    if fused is not None:
+        with io.BytesIO() as buffer:
+            torch.jit.save(fused, buffer)
+            extra[FUSED] = buffer.getvalue()
     try:
         handle, work = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         os.close(handle)
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
     try:
-        torch.jit.save(module, work, _extra_files={EXTRA: text})
+        torch.jit.save(module, work, _extra_files=extra)
         os.chmod(work, 0o644)
         os.replace(work, path)
     finally:
@@ -134,8 +149,7 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(f"/extra/{EXTRA}")]
-            text = archive.read(names[0]) if names else None
+            text = _extra(archive, EXTRA)
     except FileNotFoundError:
         raise ExportError(f"There is no file {path}.") from None
     except (OSError, zipfile.BadZipFile):
@@ -152,8 +166,19 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         raise ExportError(f"{path}: its {EXTRA} cannot be read; write it again with 'taafs export'.") from None
 
 
-def read(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[torch.jit.ScriptModule, Metadata]:
-    """Load an exported model; the fused operators are built and loaded first when it calls them.
+def _extra(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """The contents of an extra file, or ``None``."""
+    return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
+
+
+def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: bool = True) -> tuple[torch.jit.ScriptModule, Metadata]:
+    """Load an exported model; on the CPU with the fused operators where the file has them and they can be built.
+
+    Parameters
+    ----------
+    path : written by ``taafs export``
+    device : to load it on
+    fused : False for the form that needs nothing but torch, also on the CPU
 
     Raises
     ------
@@ -164,13 +189,15 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[t
     made = metadata.versions.get("torch", "unknown")
     if release(made) != release(torch.__version__):
         raise ExportError(f"{path} was exported with torch {made} and this is torch {torch.__version__}; export it again with this one.")
-    if calls_operator(path):
-        from taafs_plugins.activations.fused import operator
+    from taafs_plugins.activations.fused import operator
 
-        if operator() is None:
-            raise ExportError(f"{path} calls the fused operators, which cannot be built here; export it with TAAFS_EXPORT=plain.")
+    with zipfile.ZipFile(path) as archive:
+        faster = _extra(archive, FUSED) if fused and torch.device(device).type == "cpu" else None
+    if calls_operator(path) and operator() is None:
+        raise ExportError(f"{path} calls the fused operators, which cannot be built here; export it with TAAFS_EXPORT=plain.")
+    source = path if faster is None or operator() is None else io.BytesIO(faster)
     try:
-        module = torch.jit.load(path, map_location=device)
+        module = torch.jit.load(source, map_location=device)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"{path} cannot be loaded ({reason}); write it again with 'taafs export'.") from None
@@ -178,6 +205,6 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu") -> tuple[t
 
 
 def calls_operator(path: str | os.PathLike) -> bool:
-    """Whether the file needs the library of :func:`taafs_plugins.activations.fused_build.build_operator_library`."""
+    """Whether the file cannot do without the library of :func:`taafs_plugins.activations.fused_build.build_operator_library`."""
     with zipfile.ZipFile(path) as archive:
         return any(OPERATOR in archive.read(name) for name in archive.namelist() if name.endswith(".py"))

@@ -12,9 +12,13 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 
 namespace taafs {
@@ -49,31 +53,56 @@ Metadata read_metadata(const std::string &path) {
   }
 }
 
-// The fused operators: TAAFS_OPERATORS names their library, else it lies beside this one.
-bool load_operators() {
+// Whether this processor has every instruction set that the file names; a home folder may be shared by unlike machines.
+bool processor_fits(const std::string &path) {
+  std::ifstream built(path), here("/proc/cpuinfo");
+  std::set<std::string> has;
+  for (std::string line; has.empty() && std::getline(here, line);)
+    if (line.rfind("flags", 0) == 0 || line.rfind("Features", 0) == 0) {
+      std::istringstream words(line);
+      has.insert(std::istream_iterator<std::string>(words), {});
+    }
+  return has.empty() || std::all_of(std::istream_iterator<std::string>(built), {}, [&](const std::string &name) { return has.count(name) > 0; });
+}
+
+// Load the fused operators: TAAFS_OPERATORS names their library, else it lies beside this one. Why they cannot be had, or "".
+std::string load_operators() {
   std::string path;
   if (const char *named = std::getenv("TAAFS_OPERATORS")) {
     path = named;
   } else {
     Dl_info info;
-    if (!dladdr(reinterpret_cast<void *>(&load_operators), &info) || !info.dli_fname) return false;
-    path = info.dli_fname;
+    if (dladdr(reinterpret_cast<void *>(&load_operators), &info) && info.dli_fname) path = info.dli_fname;
     path = path.substr(0, path.find_last_of('/') + 1) + "libtaafs_fused.so";
+    if (!processor_fits(path.substr(0, path.size() - 2) + "processor")) return "their library was built on another kind of processor";
   }
-  return dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
+  if (!std::ifstream(path).good()) return "their library is not there";
+  return dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) ? "" : "their library does not load";
 }
 
-torch::jit::Module load_module(const std::string &path, const torch::Device &device) {
+constexpr const char *FUSED = "extra/fused.pt"; // the same model, calling the operators
+
+// The model; slower says why it is not the form with the fused operators, where the file has that.
+torch::jit::Module load_module(const std::string &path, const torch::Device &device, std::string &slower) {
   for (bool again = false;; again = true) {
     try {
+      if (device.is_cpu()) {
+        caffe2::serialize::PyTorchStreamReader reader(path);
+        if (reader.hasRecord(FUSED) && (slower = load_operators()).empty()) {
+          auto [data, size] = reader.getRecord(FUSED);
+          std::istringstream model(std::string(static_cast<const char *>(data.get()), size));
+          return torch::jit::load(model, device);
+        }
+      }
       return torch::jit::load(path, device);
     } catch (const std::exception &error) {
       const std::string reason = error.what();
       if (reason.find("Unknown builtin op: taafs::") == std::string::npos)
         throw std::runtime_error(path + " cannot be loaded (" + first_line(reason) + "); write it again with 'taafs export'");
-      if (again || !load_operators())
-        throw std::runtime_error(path + " calls the fused operators and their library is not there; run 'taafs lammps build' again, or "
-                                        "export the model with TAAFS_EXPORT=plain");
+      const std::string why = again ? "their library is another version's" : load_operators();
+      if (!why.empty())
+        throw std::runtime_error(path + " calls the fused operators and " + why + "; run 'taafs lammps build' again, or export the model "
+                                        "with TAAFS_EXPORT=plain");
     }
   }
 }
@@ -127,7 +156,7 @@ Model::Model(const std::string &path, const std::string &device, int threads, in
   if (device != "cpu" && gpus > 0) torch_->device = torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(rank % gpus));
   torch_->dtype = metadata_.dtype == "float32" ? torch::kFloat : torch::kDouble;
   at::set_num_threads(threads); // more threads than LAMMPS was given are far slower on small machines
-  torch_->module = load_module(path, torch_->device);
+  torch_->module = load_module(path, torch_->device, slower_);
   torch_->module.eval();
   for (auto parameter : torch_->module.parameters()) parameter.set_requires_grad(false);
 }

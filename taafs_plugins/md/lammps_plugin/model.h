@@ -52,6 +52,8 @@ class Model {
 
   const Metadata &metadata() const { return metadata_; }
   std::string device() const;
+  // Why the fused operators are not used though the model has them for this device; else empty.
+  const std::string &slower() const { return slower_; }
   bool has_magmoms() const;
   Result evaluate(const Structure &structure, bool with_offsets);
   std::vector<double> magmoms(const Structure &structure);
@@ -60,6 +62,7 @@ class Model {
   struct Torch;
   std::unique_ptr<Torch> torch_;
   Metadata metadata_;
+  std::string slower_;
 };
 
 } // namespace taafs

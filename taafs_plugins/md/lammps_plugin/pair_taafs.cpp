@@ -128,6 +128,8 @@ void PairTaafs::load(bool must) {
   if (comm->me == 0)
     utils::logmesg(lmp, "Pair style taafs: {} model of {}, cutoff {} A, {} mode, {}, on {}\n", model_->metadata().spec.empty() ? "stock" : "TAAFS",
                    model_->metadata().host, model_->metadata().cutoff, owner_ ? "owner" : "ghost", model_->metadata().dtype, model_->device());
+  if (comm->me == 0 && !model_->slower().empty())
+    error->warning(FLERR, "Pair style taafs: slower without the fused operators, as {}; run 'taafs lammps build' again", model_->slower());
 }
 
 void PairTaafs::choose_mode() {
