@@ -4,10 +4,16 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -19,20 +25,15 @@ namespace taafs {
 namespace {
 
 using at::Tensor;
-using torch::autograd::AutogradContext;
+using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
 // What does not change from call to call, and the coefficients' constant part.
-struct Settings : torch::CustomClassHolder {
+struct Settings {
     Curve curve;
     Tensor matrix, theta_start;
     double rate;
 };
-using SettingsPtr = c10::intrusive_ptr<Settings>;
-
-SettingsPtr settings_of(AutogradContext* ctx) {
-    return c10::static_intrusive_pointer_cast<Settings>(ctx->saved_data["settings"].toCapsule());
-}
 
 // Calls body with a pointer to the numbers of a contiguous tensor.
 template <class Body>
@@ -200,74 +201,106 @@ variable_list plain_double_backward(const Settings& s, Tensor x, Tensor gy, Tens
     return grad(of, {x, gy, delta}, with, further, further, true);
 }
 
-struct BackwardFunction : torch::autograd::Function<BackwardFunction> {
-    static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& gy, const Tensor& delta, const SettingsPtr& s, bool want_delta) {
-        ctx->set_materialize_grads(false);
-        ctx->save_for_backward({x, gy, delta});
-        ctx->saved_data["settings"] = c10::IValue::make_capsule(s);
-        Tensor gdelta;
-        Tensor gz = backward_values(*s, x, gy, {}, delta, true, want_delta ? &gdelta : nullptr);
-        if (want_delta) return {gz, gdelta};
-        return {gz};
+// Nodes of the autograd graph as torch's own operators have them: torch::autograd::Function costs microseconds more a call.
+template <class N, class... Variables>
+std::shared_ptr<N> new_node(const Settings& s, const Variables&... inputs) {
+    std::shared_ptr<N> node(new N(), torch::autograd::deleteNode);
+    node->set_next_edges(torch::autograd::collect_next_edges(inputs...));
+    node->settings = s;
+    return node;
+}
+
+// The derivatives of backward_values' gz and gdelta.
+struct BackwardNode : torch::autograd::Node {
+    SavedVariable x, gy, delta;
+    Settings settings;
+
+    std::string name() const override { return "TaafsActivationBackwardBackward"; }
+
+    void release_variables() override {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        x.reset_data(), gy.reset_data(), delta.reset_data();
     }
 
-    static variable_list backward(AutogradContext* ctx, variable_list grads) {
-        const auto saved = ctx->get_saved_variables();
-        const SettingsPtr s = settings_of(ctx);
-        const Tensor &x = saved[0], &gy = saved[1], &delta = saved[2], &hz = grads[0];
-        const Tensor hdelta = grads.size() > 1 ? grads[1] : Tensor();
-        if (!hz.defined() && !hdelta.defined()) return {{}, {}, {}, {}, {}};
-        if (at::GradMode::is_enabled() || hdelta.defined()) {
-            variable_list g = plain_double_backward(*s, x, gy, delta, hz, hdelta);
-            return {g[0], g[1], g[2], {}, {}};
-        }
+    variable_list apply(variable_list&& grads) override {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const Tensor hz = grads[0], hdelta = grads.size() > 1 ? grads[1] : Tensor();
+        if (!hz.defined() && !hdelta.defined()) return variable_list(3);
+        const Tensor x = this->x.unpack(), gy = this->gy.unpack(), delta = this->delta.unpack();
+        if (at::GradMode::is_enabled() || hdelta.defined()) return plain_double_backward(settings, x, gy, delta, hz, hdelta);
         Tensors t;
         t.x = x.contiguous(), t.gy = gy.contiguous(), t.hz = hz.contiguous();
         t.out = like(x), t.out2 = like(x);
-        const Tensor gdelta = sweep(*s, Mode::Double, theta_of(*s, delta), delta, t);
-        return {t.out2, t.out, gdelta, {}, {}};
+        const Tensor gdelta = sweep(settings, Mode::Double, theta_of(settings, delta), delta, t);
+        return {t.out2, t.out, gdelta};
     }
 };
 
-struct ForwardFunction : torch::autograd::Function<ForwardFunction> {
-    // With from_u, u is a second output: derivatives of gz come back through it, and neither z nor a second sum is kept.
-    static variable_list forward(AutogradContext* ctx, const Tensor& z, const Tensor& delta, const SettingsPtr& s) {
-        ctx->set_materialize_grads(false);
-        ctx->saved_data["settings"] = c10::IValue::make_capsule(s);
-        if (!s->curve.from_u) {
-            ctx->save_for_backward({z, delta});
-            return {forward_values(*s, z, delta).first};
-        }
-        const auto [y, u] = forward_values(*s, z, delta);
-        ctx->save_for_backward({u, delta});
-        return {y, u};
+// gz, and gdelta or undefined, with their own derivatives.
+std::pair<Tensor, Tensor> backward(const Settings& s, const Tensor& x, const Tensor& gy, const Tensor& delta, bool want_delta) {
+    Tensor gz, gdelta;
+    {
+        at::AutoDispatchBelowADInplaceOrView below;
+        gz = backward_values(s, x, gy, {}, delta, true, want_delta ? &gdelta : nullptr);
+    }
+    if (!torch::autograd::compute_requires_grad(x, gy, delta)) return {gz, gdelta};
+    const auto node = new_node<BackwardNode>(s, x, gy, delta);
+    torch::autograd::set_history(gz, node);
+    if (want_delta) torch::autograd::set_history(gdelta, node);
+    node->x = SavedVariable(x, false), node->gy = SavedVariable(gy, false), node->delta = SavedVariable(delta, false);
+    return {gz, gdelta};
+}
+
+struct ForwardNode : torch::autograd::Node {
+    SavedVariable x, delta;  // x is z, or with from_u the output u
+    Settings settings;
+
+    std::string name() const override { return "TaafsActivationBackward"; }
+
+    void release_variables() override {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        x.reset_data(), delta.reset_data();
     }
 
-    static variable_list backward(AutogradContext* ctx, variable_list grads) {
-        const auto saved = ctx->get_saved_variables();
-        const SettingsPtr s = settings_of(ctx);
-        const Tensor &x = saved[0], &delta = saved[1], &gy = grads[0];
-        const Tensor gu = grads.size() > 1 ? grads[1] : Tensor();
-        const bool want_delta = ctx->needs_input_grad(1) && gy.defined();
-        if (!gy.defined()) return {gu.defined() ? at::tanh_backward(gu, x) : Tensor(), {}, {}};
+    variable_list apply(variable_list&& grads) override {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const Tensor &gy = grads[0], gu = grads.size() > 1 ? grads[1] : Tensor();
+        const Tensor x = this->x.unpack(settings.curve.from_u ? shared_from_this() : nullptr), delta = this->delta.unpack();
+        const bool want_delta = task_should_compute_output(1) && gy.defined();
+        if (!gy.defined()) return {gu.defined() ? at::tanh_backward(gu, x) : Tensor(), {}};
         if (at::GradMode::is_enabled()) {
-            variable_list g = BackwardFunction::apply(x, gy, delta, s, want_delta);
-            const Tensor gz = gu.defined() ? g[0] + at::tanh_backward(gu, x) : g[0];
-            return {gz, want_delta ? g[1] : Tensor(), {}};
+            auto [gz, gdelta] = backward(settings, x, gy, delta, want_delta);
+            return {gu.defined() ? gz + at::tanh_backward(gu, x) : gz, gdelta};
         }
         Tensor gdelta;
-        const Tensor gz = backward_values(*s, x, gy, gu, delta, false, want_delta ? &gdelta : nullptr);
-        return {gz, gdelta, {}};
+        const Tensor gz = backward_values(settings, x, gy, gu, delta, false, want_delta ? &gdelta : nullptr);
+        return {gz, gdelta};
     }
 };
 
-SettingsPtr make_settings(const Tensor& theta_start, const Tensor& matrix, at::IntArrayRef kind, double rate, double scale) {
+// With from_u, u is a second output: derivatives of gz come back through it, and neither z nor a second sum is kept.
+Tensor forward(const Settings& s, const Tensor& z, const Tensor& delta) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!torch::autograd::isFwGradDefined(z) && !torch::autograd::isFwGradDefined(delta),
+                                "taafs::activation has no forward-mode derivative; set TAAFS_ENGINE=plain for it");
+    Tensor y, u;
+    {
+        at::AutoDispatchBelowADInplaceOrView below;
+        std::tie(y, u) = forward_values(s, z, delta);
+    }
+    const auto node = new_node<ForwardNode>(s, z, delta);
+    torch::autograd::set_history(y, node);
+    if (s.curve.from_u) torch::autograd::set_history(u, node);
+    node->x = SavedVariable(s.curve.from_u ? u : z, s.curve.from_u), node->delta = SavedVariable(delta, false);
+    return y;
+}
+
+Settings make_settings(const Tensor& theta_start, const Tensor& matrix, at::IntArrayRef kind, double rate, double scale) {
     TORCH_CHECK(kind.size() == 6, "taafs::activation: kind needs 6 numbers: shape, a, b, numbers, squash, base");
-    auto s = c10::make_intrusive<Settings>();
-    s->matrix = matrix;
-    s->theta_start = theta_start;
-    s->rate = rate;
-    Curve& c = s->curve;
+    Settings s;
+    s.matrix = matrix;
+    s.theta_start = theta_start;
+    s.rate = rate;
+    Curve& c = s.curve;
     c.shape = Shape(kind[0]);
     c.a = int(kind[1]);
     c.b = int(kind[2]);
@@ -285,9 +318,8 @@ Tensor activation(const Tensor& z, const Tensor& delta, const Tensor& theta_star
                 "taafs::activation takes float32 and float64 tensors on the CPU");
     TORCH_CHECK(delta.dim() == 1 || (z.dim() > 0 && z.size(-1) == delta.size(0)),
                 "taafs::activation: one row of coefficients for each entry of the last axis is needed");
-    const SettingsPtr s = make_settings(theta_start, matrix, kind, rate, scale);
-    if (at::GradMode::is_enabled() && (z.requires_grad() || delta.requires_grad())) return ForwardFunction::apply(z, delta, s)[0];
-    return forward_values(*s, z, delta).first;
+    const Settings s = make_settings(theta_start, matrix, kind, rate, scale);
+    return torch::autograd::compute_requires_grad(z, delta) ? forward(s, z, delta) : forward_values(s, z, delta).first;
 }
 
 }  // namespace
