@@ -3,7 +3,8 @@
     python benchmarks/chgnet_export.py
 
 Sides, taken in turn in one process: CHGNet's own ASE calculator with the stock 0.3.0; the exported file through
-``taafs_plugins.md.calculator.ExportedCalculator``, stock and with trained activations (random coefficients), with and without fused operators.
+``taafs_plugins.md.calculator.ExportedCalculator``, stock and with trained activations (random coefficients), these with and without
+the fused operators.
 CPU time of one thread; ratios to CHGNet's calculator are medians over the rounds with quartiles. Written to
 ``benchmarks/results/chgnet_export.json``.
 """

@@ -3,8 +3,8 @@
     python benchmarks/lammps_speed.py          # about 8 minutes on a quiet machine; --hosts torchani for one of them
 
 Random weights and coefficients (speed does not depend on them). One process of ``lmp`` loads the stock model, TAAFS as ``taafs export``
-writes it and TAAFS without the fused operators in turn; LAMMPS's own loop times (of its CPU use, so that other programs count less), ratios of
-each round, quartiles over the rounds; ASE by CPU time. One thread. Writes results/lammps_speed.json.
+writes it and TAAFS without the fused operators in turn; LAMMPS's own loop times (of its CPU use, so that other programs count less),
+ratios of each round, quartiles over the rounds; ASE by CPU time. One thread. Writes results/lammps_speed.json.
 """
 
 import datetime
