@@ -1,9 +1,11 @@
 """Building the plugin, how ``lmp`` finds it, and models that call the fused operators."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib import import_module
 
 import pytest
@@ -74,7 +76,28 @@ def test_a_model_that_calls_the_operators(tmp_path, monkeypatch):
     assert "calls the fused operators and their library is not there; run 'taafs lammps build' again" in message
 
 
-def test_of_two_forms_the_faster_one_runs_where_it_can(tmp_path, monkeypatch):
+def replaced(archive, change):
+    """The bytes of a zip archive with every entry changed."""
+    with io.BytesIO() as buffer:
+        with zipfile.ZipFile(archive) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as new:
+            for item in old.infolist():
+                new.writestr(item.filename, change(item.filename, old.read(item)))
+        return buffer.getvalue()
+
+
+def of_another_version(path):
+    """Give the form with the fused operators an operator that this version does not know."""
+
+    def inner(name, data):
+        return data.replace(b"ops.taafs.activation", b"ops.taafs.activatioX")
+
+    def outer(name, data):
+        return replaced(io.BytesIO(data), inner) if name.endswith(contract.FUSED) else data
+
+    path.write_bytes(replaced(path, outer))
+
+
+def test_of_two_forms_the_faster_one_runs_where_it_can(tmp_path, monkeypatch, caplog):
     """Here the form with the fused operators has other coefficients, so that the energy tells which one ran."""
     atoms, energies = argon(), {}
     write_data(tmp_path / "frame.data", atoms, ELEMENTS)
@@ -95,7 +118,7 @@ def test_of_two_forms_the_faster_one_runs_where_it_can(tmp_path, monkeypatch):
     def slower(reason, plugins=None):
         printed = lmp(tmp_path, script, plugins=plugins)
         assert printed.endswith("STATUS 0"), printed[-1500:]
-        assert f"WARNING: Pair style taafs: slower without the fused operators, as {reason}; run 'taafs lammps build' again" in printed
+        assert f"WARNING: Pair style taafs: slower without the fused operators, as {reason}; run 'taafs lammps build', or " in printed
         assert last(tmp_path)["energy"] == pytest.approx(energies["plain"], rel=1e-12)
 
     plugins = tmp_path / "plugins"
@@ -108,6 +131,11 @@ def test_of_two_forms_the_faster_one_runs_where_it_can(tmp_path, monkeypatch):
     slower("their library is not there", str(plugins))
     (plugins / OPERATORS).write_text("no library")
     slower("their library does not load", str(plugins))
+    of_another_version(tmp_path / "model.pt")
+    slower("this part of the file cannot be loaded (Unknown builtin op: taafs::activatioX.)")
+    with caplog.at_level("WARNING"):
+        module, _ = contract.read(tmp_path / "model.pt")
+    assert "runs without the fused operators, slower" in caplog.text and "taafs::activat" not in str(module.inlined_graph)
 
 
 def test_python_takes_the_faster_form_too(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import tempfile
 import zipfile
@@ -34,6 +35,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 EXTRA = "taafs.json"
@@ -195,9 +198,13 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
         faster = _extra(archive, FUSED) if fused and torch.device(device).type == "cpu" else None
     if calls_operator(path) and operator() is None:
         raise ExportError(f"{path} calls the fused operators, which cannot be built here; export it with TAAFS_EXPORT=plain.")
-    source = path if faster is None or operator() is None else io.BytesIO(faster)
+    if faster is not None and operator() is not None:
+        try:
+            return torch.jit.load(io.BytesIO(faster)).eval(), metadata
+        except RuntimeError as error:  # of another version of this package
+            log.warning("%s runs without the fused operators, slower (%s); export it again.", path, str(error).strip().splitlines()[0])
     try:
-        module = torch.jit.load(source, map_location=device)
+        module = torch.jit.load(path, map_location=device)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"{path} cannot be loaded ({reason}); write it again with 'taafs export'.") from None

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -82,18 +83,24 @@ std::string load_operators() {
 
 constexpr const char *FUSED = "extra/fused.pt"; // the same model, calling the operators
 
-// The model; slower says why it is not the form with the fused operators, where the file has that.
+// The form with the fused operators, if the file has it and they can be had; slower says why not.
+std::optional<torch::jit::Module> load_fused(const std::string &path, const torch::Device &device, std::string &slower) {
+  caffe2::serialize::PyTorchStreamReader reader(path);
+  if (!device.is_cpu() || !reader.hasRecord(FUSED) || !(slower = load_operators()).empty()) return std::nullopt;
+  auto [data, size] = reader.getRecord(FUSED);
+  std::istringstream model(std::string(static_cast<const char *>(data.get()), size));
+  try {
+    return torch::jit::load(model, device);
+  } catch (const std::exception &error) {
+    slower = "this part of the file cannot be loaded (" + first_line(error.what()) + ")";
+    return std::nullopt;
+  }
+}
+
 torch::jit::Module load_module(const std::string &path, const torch::Device &device, std::string &slower) {
   for (bool again = false;; again = true) {
     try {
-      if (device.is_cpu()) {
-        caffe2::serialize::PyTorchStreamReader reader(path);
-        if (reader.hasRecord(FUSED) && (slower = load_operators()).empty()) {
-          auto [data, size] = reader.getRecord(FUSED);
-          std::istringstream model(std::string(static_cast<const char *>(data.get()), size));
-          return torch::jit::load(model, device);
-        }
-      }
+      if (auto fused = load_fused(path, device, slower)) return *fused;
       return torch::jit::load(path, device);
     } catch (const std::exception &error) {
       const std::string reason = error.what();

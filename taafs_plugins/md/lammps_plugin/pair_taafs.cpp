@@ -129,7 +129,7 @@ void PairTaafs::load(bool must) {
     utils::logmesg(lmp, "Pair style taafs: {} model of {}, cutoff {} A, {} mode, {}, on {}\n", model_->metadata().spec.empty() ? "stock" : "TAAFS",
                    model_->metadata().host, model_->metadata().cutoff, owner_ ? "owner" : "ghost", model_->metadata().dtype, model_->device());
   if (comm->me == 0 && !model_->slower().empty())
-    error->warning(FLERR, "Pair style taafs: slower without the fused operators, as {}; run 'taafs lammps build' again", model_->slower());
+    error->warning(FLERR, "Pair style taafs: slower without the fused operators, as {}; run 'taafs lammps build', or 'taafs export', again", model_->slower());
 }
 
 void PairTaafs::choose_mode() {
