@@ -72,7 +72,7 @@ def chgnet():
 def inorganic() -> list[Atoms]:
     """Five materials, moved out of their minima: near those, forces are what float32 leaves of much larger ones that cancel."""
     frames = {a.info["mptrj_traj_id"]: a for a in chgnet_helpers.atoms_of(chgnet_helpers.MPTRJ) if len(a) <= 12}
-    frames = list(frames.values())[:5]
+    frames = [atoms.copy() for atoms in list(frames.values())[:5]]  # the helper keeps its own
     for seed, atoms in enumerate(frames):
         atoms.rattle(0.05, seed=seed)
     return [as_lammps_has_it(atoms) for atoms in frames]
