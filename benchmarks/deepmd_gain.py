@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "deepmd_cu.jsonl"
 TIMING = HERE / "results" / "deepmd_cu_timing.json"
 WORK = HERE / "runs" / "deepmd_cu"
-RATES = (1e-3, 2e-3, 5e-3, 1e-2)
+RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2)
 SPECS = ("taafs:chebyshev1,degree=7", "taafs", "taafs:chebyshev1,degree=7,share=neuron")
 SPEC_RATES = (1, 3, 10)
 console = Console()
