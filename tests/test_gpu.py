@@ -11,7 +11,8 @@ import torch
 
 from taafs_plugins.activations import gpu, make_activation, use_engine
 
-pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
+if sys.platform != "linux":
+    pytest.skip("Triton comes with torch on Linux only", allow_module_level=True)
 
 # Runs in a process of its own: the interpreter is chosen when Triton is imported.
 INTERPRETED = """

@@ -6,11 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("typer")
-pytest.importorskip("rich")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-# our own programs: a missing one is a failure, not a skip
 import speed  # noqa: E402
 import speed_tables  # noqa: E402
 import speed_work as work  # noqa: E402

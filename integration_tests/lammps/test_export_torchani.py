@@ -103,6 +103,7 @@ def test_second_derivatives_are_right_or_nan(tmp_path, monkeypatch, form):
     model = converted("taafs:chebyshev1")
     taafs.export(model, tmp_path / "model.pt")
     module, metadata = read(tmp_path / "model.pt", fused=form == "fused")
+    assert ("taafs::activation" in str(module.inlined_graph)) is (form == "fused")
     atoms = structures()[0]
     position, *others = inputs_of(metadata, atoms)
 

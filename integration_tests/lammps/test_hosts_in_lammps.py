@@ -22,7 +22,7 @@ from lmp_runs import END, error, header, last, run, write_data  # noqa: E402
 import taafs_plugins as taafs  # noqa: E402
 from taafs_plugins.adapters import adapter  # noqa: E402
 from taafs_plugins.md.calculator import ENERGY  # noqa: E402
-from taafs_plugins.md.contract import read_metadata  # noqa: E402
+from taafs_plugins.md.contract import read, read_metadata  # noqa: E402
 
 VOIGT = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS: xx yy zz xy xz yz
 
@@ -89,7 +89,8 @@ def in_lammps(folder: Path, atoms: Atoms, model: Path, ranks: int = 1) -> dict:
     folder.mkdir()
     elements = sorted(set(atoms.numbers.tolist()))
     write_data(folder / "frame.data", atoms, elements)
-    run(folder, header(atoms, elements, model) + END + "run 0\n", ranks)
+    printed = run(folder, header(atoms, elements, model) + END + "run 0\n", ranks)
+    assert "slower without the fused operators" not in printed
     return last(folder)
 
 
@@ -99,6 +100,8 @@ def test_equal_to_the_host(tmp_path, host, dtype):
     build, frames, keys = CASES[host]
     model, frames = build().to(getattr(torch, dtype)), frames()
     taafs.export(model, tmp_path / "model.pt", structures=frames, **keys)
+    for fused in (True, False):  # what is written by default has the form that docs/lammps.md times, and the one that needs only torch
+        assert ("taafs::activation" in str(read(tmp_path / "model.pt", fused=fused)[0].inlined_graph)) is fused
     ev = ENERGY[read_metadata(tmp_path / "model.pt").energy_unit]
     tolerance = {"float64": 1e-8, "float32": 1e-5}[dtype]
     if host == "chgnet":
