@@ -59,7 +59,7 @@ def sides(folder: Path) -> dict[str, object]:
     taafs.convert(trained, SPEC)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for act in taafs.activations(trained).values():
+        for act in taafs.trainable_activations(trained).values():
             act.delta.copy_(0.05 * torch.randn(act.delta.shape, generator=generator))
     atoms = rock_salt()
     atoms.rattle(0.05, seed=0)

@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, errors, predict
+from taafs_plugins.adapters.chgnet.finetune import FineTuningReport, errors, predict
 from taafs_plugins.experiments.chgnet import RATIOS, SPEC, fine_tune, iron, known, prepare
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from taafs_plugins import plotting
 from taafs_plugins.experiments import exported, lammps
-from taafs_plugins.md.build import build
+from taafs_plugins.native.lammps import build
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lammps_nve.json"

@@ -27,8 +27,8 @@ from rich.progress import Progress
 
 import taafs_plugins as taafs
 from taafs_plugins.experiments import exported, lammps
-from taafs_plugins.md.build import build
 from taafs_plugins.md.calculator import ExportedCalculator
+from taafs_plugins.native.lammps import build
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lammps_speed.json"
@@ -47,7 +47,7 @@ def model(host: str, spec: str | None):
         live = exported.painn() if host == "schnetpack" else exported.ani()
     if spec is not None:
         taafs.convert(live, spec)
-        for act in taafs.activations(live).values():
+        for act in taafs.trainable_activations(live).values():
             act.delta.data.normal_(std=1e-3, generator=torch.Generator().manual_seed(1))
     return live.eval()
 

@@ -38,7 +38,7 @@ from scipy.stats import t as student
 
 import taafs_plugins as taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.schnetpack_data import FILES
+from taafs_plugins.adapters.schnetpack.data import FILES
 
 RESULTS = Path(__file__).parent / "results" / "schnetpack_gain.json"
 CUTOFF = 5.0

@@ -165,7 +165,7 @@ def memory_row(label: str, spec: str, base: str, make) -> Row:
 
 def lammps_row(spec: str, form: str, pairs: int) -> Row:
     """Frozen models in LAMMPS, ``form`` as TAAFS_EXPORT."""
-    from taafs_plugins.activations.fused_build import build_operator_library
+    from taafs_plugins.native.operators import build_operator_library
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

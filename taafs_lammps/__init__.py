@@ -18,7 +18,7 @@ LIBRARY = "taafsplugin.so"
 
 def sources() -> Path:
     """Folder of the plugin's C++."""
-    return Path(find_spec("taafs_plugins").submodule_search_locations[0]) / "md" / "lammps_plugin"
+    return Path(find_spec("taafs_plugins").submodule_search_locations[0]) / "native" / "lammps_plugin"
 
 
 def cache_folder() -> Path:

@@ -1,22 +1,50 @@
 """Trainable activations (TAAFS) for the force-field codes people already use."""
 
-from taafs_plugins.activations import TAAFS, SpecError, make_activation, parse_spec, register_basis, register_family, resolve_spec
-from taafs_plugins.adapters import HostError, adapter
-from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients
-from taafs_plugins.conversion import (
-    activations,
+import sys as _sys
+from types import ModuleType as _ModuleType
+
+from taafs_plugins import moved as _moved
+
+_moved.install()
+
+from taafs_plugins import activations  # noqa: E402
+from taafs_plugins.activations import (  # noqa: E402
+    TAAFS,
+    SpecError,
+    TrainableActivation,
+    make_activation,
+    parse_spec,
+    register_basis,
+    register_family,
+    resolve_spec,
+)
+from taafs_plugins.adapters import HostError, adapter  # noqa: E402
+from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients  # noqa: E402
+from taafs_plugins.conversion import convert, restore, sites  # noqa: E402
+from taafs_plugins.errors import TaafsError  # noqa: E402
+from taafs_plugins.training import (  # noqa: E402
     calibrate,
     check_gradients,
     check_optimizer,
-    convert,
     count_parameters,
     freeze_all_but_coefficients,
     parameter_groups,
-    restore,
-    sites,
+    trainable_activations,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+
+class _Package(_ModuleType):
+    """``taafs_plugins.activations``: the package, and still the function of 0.1 that had the same name."""
+
+    def __call__(self, model):
+        """The former name of :func:`trainable_activations`."""
+        return trainable_activations(model)
+
+
+# Programs written for 0.1 call taafs_plugins.activations(model), which then hid the package of that name.
+_sys.modules["taafs_plugins.activations"].__class__ = _Package
 
 
 def enable(host: str) -> None:
@@ -47,6 +75,8 @@ __all__ = [
     "HostError",
     "SpecError",
     "TAAFS",
+    "TaafsError",
+    "TrainableActivation",
     "activations",
     "calibrate",
     "check_gradients",
@@ -67,4 +97,5 @@ __all__ = [
     "restore",
     "save_coefficients",
     "sites",
+    "trainable_activations",
 ]

@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from taafs_plugins.activations import parse_spec
-from taafs_plugins.activations.spec import SpecError
-from taafs_plugins.activations.taafs import TAAFS
+from taafs_plugins.activations import SpecError, TrainableActivation, resolve_spec
 from taafs_plugins.adapters import adapter_for
-from taafs_plugins.conversion import activations, build_shared
+from taafs_plugins.adapters.sites import build_shared
+from taafs_plugins.errors import TaafsError
+from taafs_plugins.training import NOTHING
 
 FORMAT = "taafs-coefficients-1"
 
 
-class CoefficientFileError(ValueError):
+class CoefficientFileError(TaafsError, ValueError):
     """A coefficient file that cannot be used here; the message is one sentence with the way out."""
 
 
 def base_hash(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of everything in the state dict except the trainable activations."""
-    inside = tuple(f"{name}." for name, module in model.named_modules(remove_duplicate=False) if isinstance(module, TAAFS))
+    inside = tuple(f"{name}." for name, module in model.named_modules(remove_duplicate=False) if isinstance(module, TrainableActivation))
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         if key.startswith(inside) or not isinstance(value, torch.Tensor):
@@ -33,11 +33,6 @@ def base_hash(model: nn.Module) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _numbers(act: TAAFS) -> dict[str, torch.Tensor]:
-    """Coefficients, start and scale; the spec is in the file's metadata."""
-    return {key: value for key, value in act.state_dict().items() if key != "_extra_state" and not key.startswith("base.")}
 
 
 def save_coefficients(model: nn.Module, path: str | Path) -> None:
@@ -52,12 +47,12 @@ def save_coefficients(model: nn.Module, path: str | Path) -> None:
 
     sites = [site for site in adapter_for(model).sites(model) if site.converted]
     if not sites:
-        raise SpecError("The model has no trainable activation; call convert(model, spec) first.")
+        raise SpecError(NOTHING)
     tensors, specs = {}, {}
     for site in sites:
         act = site.current
         specs[site.name] = str(act.spec)
-        for key, value in _numbers(act).items():
+        for key, value in act.numbers().items():
             tensors[f"{site.name}.{key}"] = value.detach().cpu().clone().contiguous()
     metadata = {"format": FORMAT, "specs": json.dumps(specs), "base": base_hash(model)}
     save_file(tensors, str(path), metadata=metadata)
@@ -98,19 +93,16 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
         by_spec.setdefault(spec, []).append(table[name])
     built = {}
     for spec, sites in by_spec.items():
-        built.update(zip((s.name for s in sites), build_shared(parse_spec(spec), sites), strict=True))
+        built.update(zip((s.name for s in sites), build_shared(resolve_spec(spec), sites), strict=True))
     for name, act in built.items():
         own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        expected = {key: value.shape for key, value in _numbers(act).items()}
+        expected = {key: value.shape for key, value in act.numbers().items()}
         if {key: value.shape for key, value in own.items()} != expected:
             raise CoefficientFileError(f"{path}: the numbers of {name} do not fit its spec {specs[name]}.")
         act.load_state_dict(own, strict=False)
-    for name, act in built.items():
-        act.train(model.training)
-        adapter.install(table[name], act)
-    for spec, sites in by_spec.items():
-        adapter.finish(model, parse_spec(spec), sites)
+    conversions = [(resolve_spec(spec), sites) for spec, sites in by_spec.items()]
+    adapter.install_all(model, [(table[name], act) for name, act in built.items()], conversions)
     return tuple(specs)
 
 
-__all__ = ["CoefficientFileError", "activations", "base_hash", "load_coefficients", "save_coefficients"]
+__all__ = ["CoefficientFileError", "base_hash", "load_coefficients", "save_coefficients"]

@@ -12,12 +12,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from taafs_plugins.errors import TaafsError
+
 MIRROR = "TAAFS_DATA_MIRROR"
 CACHE = "TAAFS_DATA_CACHE"
 SOURCE = "https://raw.githubusercontent.com"
 
 
-class DataError(RuntimeError):
+class DataError(TaafsError, RuntimeError):
     """Data that cannot be had or is not what it should be; the message is one sentence with the way out."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taafs_plugins.activations.taafs import TAAFS
+from taafs_plugins.activations import TrainableActivation
 
 
 def _pyplot():
@@ -19,7 +19,7 @@ def _pyplot():
     return plt
 
 
-def curves(acts: dict[str, TAAFS], path: Path, span: float = 4.0, title: str = "") -> None:
+def curves(acts: dict[str, TrainableActivation], path: Path, span: float = 4.0, title: str = "") -> None:
     """Draw each activation over its stock one for |z| <= ``span`` (times its scale); one panel per activation, PNG at ``path``."""
     plt = _pyplot()
     names = list(acts)
@@ -30,12 +30,13 @@ def curves(acts: dict[str, TAAFS], path: Path, span: float = 4.0, title: str = "
         axis.axis("off")
     for axis, name in zip(axes.ravel(), names, strict=False):
         act = acts[name]
-        z = torch.linspace(-span, span, 401, dtype=act.delta.dtype, device=act.delta.device) * act.scale
+        label = None if act.width else act.spec.variant or act.spec.family
+        z = torch.linspace(-span, span, 401, dtype=act.delta.dtype, device=act.delta.device) * getattr(act, "scale", 1.0)
         with torch.no_grad():
             wide = z[:, None].expand(-1, act.width) if act.width else z
             ours, stock = act(wide).cpu().numpy(), act.base(z).cpu().numpy()
         axis.plot(z.cpu(), stock, "--", color="0.5", label=act.base_name)
-        axis.plot(z.cpu(), ours, linewidth=0.8 if act.width else 1.8, label=act.spec.variant if not act.width else None)
+        axis.plot(z.cpu(), ours, linewidth=0.8 if act.width else 1.8, label=label)
         axis.set_title(short(name), fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0, 0].legend(fontsize=7)

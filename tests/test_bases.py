@@ -9,7 +9,7 @@ import torch
 
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names
-from taafs_plugins.activations.bases import basis_kind
+from taafs_plugins.activations.taafs.bases import basis_kind
 
 DEGREE = 7
 U = np.concatenate([np.linspace(-1, 1, 203), [-0.2, 0.2, 0.6]])

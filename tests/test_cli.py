@@ -5,8 +5,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from taafs_plugins import programs
-from taafs_plugins.cli import app
+from taafs_plugins.cli import app, programs
 
 
 def run(*arguments):

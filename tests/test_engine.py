@@ -6,8 +6,8 @@ from torch.func import functional_call
 
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names
-from taafs_plugins.activations.engine import Curve, evaluate, project, use_engine
-from taafs_plugins.activations.folded import FEW
+from taafs_plugins.activations.taafs.engine import Curve, evaluate, project, use_engine
+from taafs_plugins.activations.taafs.folded import FEW
 
 torch.manual_seed(0)
 F64 = torch.float64

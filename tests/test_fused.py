@@ -13,7 +13,9 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
-from taafs_plugins.activations import basis_names, fused, fused_build, make_activation, use_engine
+from taafs_plugins.activations import basis_names, make_activation, use_engine
+from taafs_plugins.activations.taafs import fused
+from taafs_plugins.native import operators as fused_build
 
 SPECS = [f"taafs:{name}" for name in basis_names()] + [
     "taafs:bspline,grid=1,order=2", "taafs:bspline,grid=40,order=5", "taafs:chebyshev1,degree=1", "taafs:jacobi,degree=12",

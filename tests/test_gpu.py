@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from taafs_plugins.activations import gpu, make_activation, use_engine
+from taafs_plugins.activations import make_activation, use_engine
+from taafs_plugins.activations.taafs import gpu
 
 if sys.platform != "linux":
     pytest.skip("Triton comes with torch on Linux only", allow_module_level=True)
@@ -18,8 +19,9 @@ if sys.platform != "linux":
 INTERPRETED = """
 import sys, torch
 from torch import nn
-from taafs_plugins.activations import gpu, make_activation
-from taafs_plugins.activations.engine import Curve, evaluate
+from taafs_plugins.activations.taafs import gpu
+from taafs_plugins.activations import make_activation
+from taafs_plugins.activations.taafs.engine import Curve, evaluate
 
 def steps(by, z, w):
     z, w = z.clone().requires_grad_(), w.clone().requires_grad_()
@@ -34,7 +36,7 @@ def steps(by, z, w):
 
 def compare(spec, squash, scale, shape, neurons, dtype):
     basis = make_activation(spec).basis
-    assert gpu.shape_of(basis) is not None, spec
+    assert gpu.kernel_shape(basis) is not None, spec
     torch.manual_seed(0)
     curve = Curve(basis, squash, scale)
     z = torch.randn(shape, dtype=dtype)
@@ -112,7 +114,7 @@ COMPILED = """
 import itertools, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from taafs_plugins.activations import gpu_kernels as k
+from taafs_plugins.activations.taafs import gpu_kernels as k
 
 count = 0
 for shape, (mode, sums), number in itertools.product(range(4), ((0, False), (1, False), (1, True), (2, True)), ("fp32", "fp64")):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names, family_names, is_spec
-from taafs_plugins.activations.bases import register_basis
-from taafs_plugins.activations.shapes import PolynomialBasis
 from taafs_plugins.activations.spec import SpecError, integer, split, with_default
+from taafs_plugins.activations.taafs.bases import register_basis
+from taafs_plugins.activations.taafs.shapes import PolynomialBasis
 
 OPTIONS = {
     "share": st.sampled_from(["global", "network", "layer", "neuron"]),

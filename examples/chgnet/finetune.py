@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import taafs_plugins as taafs  # taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, predict
+from taafs_plugins.adapters.chgnet.finetune import FineTuningReport, predict
 from taafs_plugins.experiments.chgnet import SPEC, TRAINED, fine_tune, iron, known, pretrained
 
 matplotlib.use("Agg")

@@ -36,7 +36,7 @@ left.legend()
 model = spk.utils.load_model("runs/taafs/best_model")
 z = torch.linspace(-4, 4, 400)
 with torch.no_grad():
-    for name, act in taafs.activations(model).items():
+    for name, act in taafs.trainable_activations(model).items():
         block, number = name.split(".")[1:3]
         middle.plot(z, act(z), label=f"{'message' if block == 'interactions' else 'update'} {number}")
     middle.plot(z, torch.nn.functional.silu(z), "k--", label="SiLU")

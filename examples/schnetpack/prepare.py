@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.io import write
 
 from taafs_plugins import data
-from taafs_plugins.adapters.schnetpack_data import FILES, rmd17_database
+from taafs_plugins.adapters.schnetpack.data import FILES, rmd17_database
 
 print(rmd17_database("data", "ethanol"))
 frames = np.load(data.fetch(FILES.format(molecule="ethanol", part="test")))

@@ -87,8 +87,8 @@ def main(
         return model
 
     model = build()
-    print(f"{activation}: {taafs.count_parameters(model)} parameters, {len(taafs.activations(model))} trainable activations")
-    groups = taafs.parameter_groups(model, lr=learning_rate) if taafs.activations(model) else model.parameters()  # taafs
+    print(f"{activation}: {taafs.count_parameters(model)} parameters, {len(taafs.trainable_activations(model))} trainable activations")
+    groups = taafs.parameter_groups(model, lr=learning_rate) if taafs.trainable_activations(model) else model.parameters()  # taafs
     optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     generator = torch.Generator().manual_seed(seed)
@@ -124,7 +124,7 @@ def main(
     start = atoms.get_total_energy()
     VelocityVerlet(atoms, 0.5 * ase.units.fs).run(400)
     print(f"0.2 ps of MD: total energy moved by {1000 * (atoms.get_total_energy() - start) / len(atoms):.3f} meV per atom")
-    if taafs.activations(model):
+    if taafs.trainable_activations(model):
         draw(model, out / "curves.png")
 
 
@@ -138,7 +138,7 @@ def draw(model, path: Path) -> None:
     z = torch.linspace(-2, 2, 401)
     figure, axes = plt.subplots(1, 4, figsize=(12, 3), sharey=True, layout="constrained")
     for axis, symbol in zip(axes, SYMBOLS, strict=True):
-        for i, act in enumerate(act for name, act in taafs.activations(model).items() if f".{symbol}.layers." in name):
+        for i, act in enumerate(act for name, act in taafs.trainable_activations(model).items() if f".{symbol}.layers." in name):
             axis.plot(z, (act(z) - act.base(z)).detach(), label=f"layer {i}")
         axis.axhline(0, color="black", linewidth=0.5)
         axis.set(title=symbol, xlabel="input of the activation")

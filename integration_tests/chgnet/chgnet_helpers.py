@@ -12,7 +12,7 @@ import torch
 
 import taafs_plugins as taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.chgnet_finetune import Frames
+from taafs_plugins.adapters.chgnet.finetune import Frames
 
 MPTRJ = "microsoft/mattersim/data/benchmarks/mptrj-random-1k.xyz"
 IRON = "fe_magnetic/fe.extxyz"
@@ -50,7 +50,7 @@ def randomise(model, size: float = 0.3, seed: int = 7) -> None:
     """A random value for every coefficient (and the two weights of residual=scaled)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for act in taafs.activations(model).values():
+        for act in taafs.trainable_activations(model).values():
             for parameter in act.parameters(recurse=False):
                 parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
 

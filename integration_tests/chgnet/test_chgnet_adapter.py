@@ -48,7 +48,7 @@ def test_built_and_converted_models_have_the_papers_counts(spec, total):
     assert converted.n_params == 403126
     report = taafs.convert(converted, spec)
     assert built.n_params == converted.n_params == report.after == total
-    assert list(taafs.activations(built)) == list(taafs.activations(converted)) == list(report.sites)
+    assert list(taafs.trainable_activations(built)) == list(taafs.trainable_activations(converted)) == list(report.sites)
     assert built.model_args == converted.model_args
 
 
@@ -82,16 +82,16 @@ def test_the_other_activations_of_gated_mlps_are_options():
 
     model = CHGNet(non_linearity="taafs:chebyshev1,degree=3", taafs_sites=["gate", "core"], **PAPER)
     assert model.n_params == 403126 + 18 * 4
-    assert {act.base_name for act in taafs.activations(model).values()} == {"silu", "sigmoid"}
+    assert {act.base_name for act in taafs.trainable_activations(model).values()} == {"silu", "sigmoid"}
     again = CHGNet.from_dict(model.as_dict())
-    assert list(taafs.activations(again)) == list(taafs.activations(model))
+    assert list(taafs.trainable_activations(again)) == list(taafs.trainable_activations(model))
 
 
 def test_base_chooses_the_stock_activation():
     from chgnet.model import CHGNet
 
     model = CHGNet(non_linearity="taafs:chebyshev1,base=tanh")
-    assert {act.base_name for act in taafs.activations(model).values()} == {"tanh"}
+    assert {act.base_name for act in taafs.trainable_activations(model).values()} == {"tanh"}
     taafs.restore(model)
     assert model.model_args["non_linearity"] == "tanh"
 
@@ -142,10 +142,10 @@ def test_scale_auto_is_measured_and_changes_nothing_by_itself():
     taafs.convert(model, "taafs:chebyshev1,scale=auto")
     with taafs.calibrate(model):
         model.predict_structure(list(structures), task="e")
-    scales = {name: float(act.scale) for name, act in taafs.activations(model).items()}
+    scales = {name: float(act.scale) for name, act in taafs.trainable_activations(model).items()}
     assert min(scales.values()) > 5 and max(scales.values()) > 100, scales  # DESIGN: 11 to 253 in this checkpoint
     assert same(before, predictions(model, structures))
-    assert {act.rate for act in taafs.activations(model).values()} == {0.1}
+    assert {act.rate for act in taafs.trainable_activations(model).values()} == {0.1}
 
 
 # Files ------------------------------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_every_coefficient_gets_a_gradient_from_one_quantity_alone(quantity, sit
     prediction = model(graphs, task="efs")[quantity]
     value = torch.cat(list(prediction)) if quantity != "e" else prediction
     (value**2).sum().backward()
-    for name, act in taafs.activations(model).items():
+    for name, act in taafs.trainable_activations(model).items():
         assert act.delta.grad is not None and act.delta.grad.abs().max() > 0, name
     assert taafs.check_gradients(model) == []
 
@@ -267,7 +267,7 @@ def test_an_unknown_site_lists_the_sites_and_leaves_the_model_alone():
     arguments = dict(model.model_args)
     with pytest.raises(taafs.SpecError, match="Did you mean 'mlp.layers.1'(.|\n)*atom_conv_layers.0.twoBody_atom.mlp_core.layers.1"):
         taafs.convert(model, "taafs:chebyshev1", sites="mlp.layer.1")
-    assert taafs.activations(model) == {} and model.model_args == arguments
+    assert taafs.trainable_activations(model) == {} and model.model_args == arguments
     with pytest.raises(HostError, match="not a model of a known host"):
         taafs.convert(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.SiLU()), "taafs:chebyshev1")
 
@@ -277,7 +277,7 @@ def test_coefficients_for_another_base_are_refused(tuned, tmp_path):
     other = stock("r2scan")
     with pytest.raises(taafs.CoefficientFileError, match="another base network"):
         taafs.load_coefficients(other, tmp_path / "iron.safetensors")
-    assert taafs.activations(other) == {} and other.model_args["non_linearity"] == "silu"
+    assert taafs.trainable_activations(other) == {} and other.model_args["non_linearity"] == "silu"
 
 
 # The host is changed as little as possible --------------------------------------------------------------------------------------

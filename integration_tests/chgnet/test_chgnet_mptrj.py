@@ -11,7 +11,7 @@ import torch
 from chgnet_helpers import IRON, atoms_of, mptrj, stock
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, Frames, element_shift, errors, predict
+from taafs_plugins.adapters.chgnet.finetune import FineTuningReport, Frames, element_shift, errors, predict
 from taafs_plugins.experiments.chgnet import fine_tune
 
 SPEC = "taafs:chebyshev1,scale=auto"
@@ -67,7 +67,7 @@ def test_moments_that_are_not_there_are_left_out_of_training(known):
     trainer = fine_tune(model, train, validate, lr=1e-4, epochs=4, seed=1, targets="efsm")
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert {"site_wise.weight", "site_wise.bias"} <= before.keys() and not any(name.startswith("site_wise.") for name in changed)
-    assert {f"{name}.delta" for name in taafs.activations(model)} <= changed and "mlp.layers.0.weight" in changed
+    assert {f"{name}.delta" for name in taafs.trainable_activations(model)} <= changed and "mlp.layers.0.weight" in changed
     for key in "efs":
         assert np.isfinite(trainer.training_history[key]["train"]).all()
     after = errors(predict(model, train), train)

@@ -8,7 +8,7 @@ import torch
 from chgnet_helpers import IRON, all_differ, atoms_of, mptrj, predictions, randomise, same, stock
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.chgnet_finetune import Frames
+from taafs_plugins.adapters.chgnet.finetune import Frames
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_gradgradcheck_of_the_force_loss_in_float64(float64):
 
     loss().backward()
     h = 1e-5
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         for k in range(act.delta.numel()):
             sides = []
             for sign in (1, -1):
@@ -140,7 +140,7 @@ def test_a_structure_without_atoms_fails_as_in_stock_and_not_in_calibration():
     with pytest.raises(type(outcomes[0])), taafs.calibrate(model):
         model.predict_structure(empty)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert not any(act.calibrated for act in taafs.activations(model).values())  # so the next training says it
+    assert not any(act.calibrated for act in taafs.trainable_activations(model).values())  # so the next training says it
     with pytest.raises(ValueError, match="Structure 0 has no atoms; leave it out"):
         Frames([empty], [0.0], [np.zeros((0, 3))])
 

@@ -12,7 +12,7 @@ import torch
 from chgnet_helpers import IRON, PAPER, atoms_of, fresh_predictions, mptrj, predictions, randomise, same, stock
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.chgnet_finetune import FineTuningReport, Frames, element_shift, errors, predict
+from taafs_plugins.adapters.chgnet.finetune import FineTuningReport, Frames, element_shift, errors, predict
 
 TRAIN, VALIDATE, TEST = 80, 8, 52
 RATIOS = dict(energy_loss_ratio=1, force_loss_ratio=0.003, stress_loss_ratio=1e-5, mag_loss_ratio=0.003)
@@ -84,7 +84,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(iron, tmp_path):
             model = resumed.model
         models.append(model)
     assert changed(state_of(models[0]), models[1]) == set()
-    for act in taafs.activations(models[1]).values():
+    for act in taafs.trainable_activations(models[1]).values():
         assert act.delta.abs().min() > 0
     saved = next((tmp_path / "resumed").glob("epoch1_*.pth.tar"))
     again = CHGNet.from_file(str(saved))
@@ -181,7 +181,7 @@ def test_coefficients_alone_bring_the_held_out_energy_error_down(finetuned):
 @pytest.mark.slow
 def test_only_coefficients_changed_and_all_of_them(finetuned):
     model, before, _outcome, _warned = finetuned
-    assert changed(before, model) == {f"{name}.delta" for name in taafs.activations(model)}
+    assert changed(before, model) == {f"{name}.delta" for name in taafs.trainable_activations(model)}
 
 
 @pytest.mark.slow
@@ -217,7 +217,7 @@ def test_training_everything_is_not_worse_with_taafs(iron, tmp_path):
             with contextlib.redirect_stdout(io.StringIO()):
                 trainer_for(model, epochs=2, lr=1e-4, targets="ef").train(train, validate, save_dir=str(tmp_path / f"{seed}{spec}"))
             found.append(errors(predict(model, held_out, task="ef"), held_out))
-            assert {f"{name}.delta" for name in taafs.activations(model)} | {"mlp.layers.0.weight"} <= changed(before, model)
+            assert {f"{name}.delta" for name in taafs.trainable_activations(model)} | {"mlp.layers.0.weight"} <= changed(before, model)
         ratios.append([found[1][key] / found[0][key] for key in "ef"])
     print(ratios)
     assert (np.mean(ratios, axis=0) < 1.03).all(), ratios
@@ -238,7 +238,7 @@ def test_the_report_warns_of_a_ruined_network(iron):
     assert all(word in text for word in ("new: magmom", "known: energy", "known: stress", "mean change"))
     assert set(outcome.known_before) == set("efs") and set(outcome.new_before) == set("efsm")
     with torch.no_grad():
-        next(iter(taafs.activations(model).values())).delta.fill_(float("nan"))
+        next(iter(taafs.trainable_activations(model).values())).delta.fill_(float("nan"))
     with pytest.warns(UserWarning, match="4 of 4 known structures"):
         report.after(model)
 

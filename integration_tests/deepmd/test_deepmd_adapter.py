@@ -13,7 +13,8 @@ import torch
 from conftest_deepmd import checkpoint, load_state, model_of, water_input
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters import HostError, deepmd_input
+from taafs_plugins.adapters import HostError
+from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.experiments.deepmd import command, environment
 
 PATCH = Path(__file__).parents[2] / "patches" / "deepmd" / "deepmd-kit-3.2.0.patch"
@@ -57,7 +58,7 @@ from deepmd.pt.utils.utils import ActivationFn
 assert not hasattr(ActivationFn.__init__, "__wrapped__")
 import deepmd.backend
 from deepmd.utils import compat
-from taafs_plugins.adapters.deepmd_input import InputError
+from taafs_plugins.adapters.deepmd.input import InputError
 net = {"type": "se_e2_a", "activation_function": "tanh"}
 compat.update_deepmd_input({"model": {"descriptor": net, "fitting_net": {}}, "training": {}})
 try:
@@ -144,7 +145,7 @@ def test_neuron_is_refused_where_one_activation_has_several_widths(small_water):
 
 def test_multi_task_branches_have_their_own_coefficients(small_water):
     models = [model_of(water_input("taafs", small_water)) for _ in range(2)]
-    ids = [{id(act.delta) for act in taafs.activations(model).values()} for model in models]
+    ids = [{id(act.delta) for act in taafs.trainable_activations(model).values()} for model in models]
     assert not ids[0] & ids[1]
     shared = model_of(water_input("taafs:bspline,share=network", small_water))
     by_net = {}
@@ -156,17 +157,17 @@ def test_multi_task_branches_have_their_own_coefficients(small_water):
 def test_coefficient_files_belong_to_their_network(small_water, tmp_path):
     model = model_of(water_input("tanh", small_water))
     taafs.convert(model, "taafs:fourier")
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         act.delta.data.normal_()
     taafs.save_coefficients(model, tmp_path / "c.safetensors")
     fresh = model_of(water_input("tanh", small_water))
     taafs.load_coefficients(fresh, tmp_path / "c.safetensors")
-    ours, theirs = taafs.activations(fresh), taafs.activations(model)
+    ours, theirs = taafs.trainable_activations(fresh), taafs.trainable_activations(model)
     assert all(torch.equal(ours[n].theta, theirs[n].theta) for n in theirs) and ours.keys() == theirs.keys()
     other = model_of(water_input("tanh", small_water, seed=2))
     with pytest.raises(taafs.CoefficientFileError, match="another base network"):
         taafs.load_coefficients(other, tmp_path / "c.safetensors")
-    assert not taafs.activations(other)
+    assert not taafs.trainable_activations(other)
     (tmp_path / "bad").write_bytes(b"not a file")
     with pytest.raises(taafs.CoefficientFileError, match="cannot be read"):
         taafs.load_coefficients(fresh, tmp_path / "bad")
@@ -178,7 +179,7 @@ def test_a_pattern_that_matches_nothing_lists_the_sites(small_water):
         taafs.convert(model, "taafs", sites="fiting")
     with pytest.raises(taafs.SpecError, match="base=silu does not fit: these sites apply tanh"):
         taafs.convert(model, "taafs:bspline,base=silu")
-    assert not taafs.activations(model)
+    assert not taafs.trainable_activations(model)
     assert len(taafs.convert(model, "taafs", sites="fitting").sites) == 4
     with pytest.raises(HostError, match="converted already"):
         taafs.convert(model, "taafs")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from taafs_plugins import data, demo
+from taafs_plugins import data
+from taafs_plugins.cli import demo
 
 
 @pytest.mark.slow

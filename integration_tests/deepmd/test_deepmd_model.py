@@ -33,7 +33,7 @@ def test_convert_gives_the_same_counts_and_restore_the_stock_model(share, small_
     report = taafs.convert(model, f"taafs:bspline,share={share}")
     assert (report.added, report.after) == (COUNTS[share], 26551 + COUNTS[share])
     assert taafs.restore(model) == 6
-    assert taafs.count_parameters(model) == 26551 and not taafs.activations(model)
+    assert taafs.count_parameters(model) == 26551 and not taafs.trainable_activations(model)
 
 
 @pytest.mark.parametrize("basis", basis_names())
@@ -53,7 +53,7 @@ def test_fitted_bare_sum_starts_at_the_tanh_model(basis, small_water):
 def random_model(activation, systems, scale=0.02, **kwargs):
     model = model_of(water_input(activation, systems, **kwargs))
     generator = torch.Generator().manual_seed(3)
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         act.delta.data = scale * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64).to(act.delta.dtype)
     return model
 
@@ -119,7 +119,7 @@ def test_descriptor_and_fitting_serialize_by_themselves(small_water):
     model = random_model("taafs:fourier", small_water)
     for part, base in ((model.get_descriptor(), BaseDescriptor), (model.get_fitting_net(), BaseFitting)):
         again = base.deserialize(copy.deepcopy(part.serialize()))
-        ours, theirs = taafs.activations(part), taafs.activations(again)
+        ours, theirs = taafs.trainable_activations(part), taafs.trainable_activations(again)
         assert ours.keys() == theirs.keys() and ours
         for name in ours:
             assert torch.equal(ours[name].theta, theirs[name].theta)

@@ -70,7 +70,7 @@ def test_every_path_gives_the_same_numbers_and_not_those_of_tanh(randomised, tra
 
 def test_the_operator_form_gives_the_same_numbers_in_python_and_lammps(randomised, small_water, tmp_path, monkeypatch):
     """TAAFS_EXPORT=operator at freeze time, the library through DP_PLUGIN_PATH in LAMMPS."""
-    from taafs_plugins.activations.fused_build import build_operator_library
+    from taafs_plugins.native.operators import build_operator_library
 
     library = build_operator_library()
     monkeypatch.setenv("TAAFS_EXPORT", "operator")

@@ -22,8 +22,9 @@ from conftest_deepmd import (
 from lammps_runs import single_point
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters import deepmd_input, deepmd_training
-from taafs_plugins.adapters.deepmd_files import read_checkpoint
+from taafs_plugins.adapters.deepmd import input as deepmd_input
+from taafs_plugins.adapters.deepmd import training as deepmd_training
+from taafs_plugins.adapters.deepmd.files import read_checkpoint
 
 SITES = 4 * 2 + 2 * 2
 STILL = {"learning_rate": 1e-30, "stop_rate": 1e-31}
@@ -113,7 +114,7 @@ def test_every_path_carries_the_scale(measured, small_water, tmp_path):
     }
     for name, values in others.items():
         assert largest_difference(ours, values) < 1e-8, name
-    for act in taafs.activations(live).values():
+    for act in taafs.trainable_activations(live).values():
         act.set_scale(1.0)
     assert largest_difference(ours, live_values(live, small_water[0])) > 1e-3
 

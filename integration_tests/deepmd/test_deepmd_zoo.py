@@ -131,7 +131,7 @@ def test_serialize_keeps_coefficients_of_blocks_too(name, small_water):
     config["model"]["descriptor"] = copy.deepcopy(DESCRIPTORS[name])
     model = model_of(config)
     generator = torch.Generator().manual_seed(3)
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         act.delta.data = 0.05 * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
     again = BaseModel.deserialize(copy.deepcopy(model.serialize()))
     for a, b in zip(outputs(model, small_water[0]), outputs(again, small_water[0]), strict=True):

@@ -12,7 +12,7 @@ from ase.data import atomic_masses, chemical_symbols
 
 from taafs_plugins.experiments.deepmd import command, environment
 from taafs_plugins.experiments.lammps import BAR
-from taafs_plugins.md.build import build
+from taafs_plugins.native.lammps import build
 
 END = """
 compute p all pressure NULL virial

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 import taafs_lammps
 import taafs_plugins as taafs
-from taafs_plugins.activations.fused_build import BuildError
 from taafs_plugins.cli import app
 from taafs_plugins.experiments.deepmd import command, environment
 from taafs_plugins.md import contract
-from taafs_plugins.md.build import OPERATORS, PROCESSOR, build
+from taafs_plugins.native.lammps import OPERATORS, PROCESSOR, build
+from taafs_plugins.native.operators import BuildError
 
 
 class Curved(torch.nn.Module):
@@ -146,7 +146,7 @@ def test_python_takes_the_faster_form_too(tmp_path, monkeypatch):
     path = tmp_path / "model.pt"
     assert "taafs::activation" in str(contract.read(path)[0].inlined_graph)
     assert "taafs::activation" not in str(contract.read(path, fused=False)[0].inlined_graph)
-    monkeypatch.setattr(import_module("taafs_plugins.activations.fused"), "operator", lambda: None)  # a machine without a compiler
+    monkeypatch.setattr(import_module("taafs_plugins.activations.taafs.fused"), "operator", lambda: None)  # a machine without a compiler
     assert "taafs::activation" not in str(contract.read(path)[0].inlined_graph)
 
 

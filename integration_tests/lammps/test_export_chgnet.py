@@ -16,7 +16,7 @@ from chgnet_helpers import MPTRJ, atoms_of, randomise, stock  # noqa: E402
 from export_checks import alone, equal_to_host, inputs_of  # noqa: E402
 
 import taafs_plugins as taafs  # noqa: E402
-from taafs_plugins.adapters.chgnet_export import reference  # noqa: E402
+from taafs_plugins.adapters.chgnet.export import reference  # noqa: E402
 from taafs_plugins.md.calculator import ExportedCalculator, predict  # noqa: E402
 from taafs_plugins.md.contract import ExportError, read  # noqa: E402
 
@@ -145,7 +145,7 @@ def test_nothing_is_written_when_the_numbers_differ(tmp_path, monkeypatch):
         module.composition[25] += 1e-3  # iron
         return module, facts
 
-    from taafs_plugins.adapters import chgnet_export
+    from taafs_plugins.adapters.chgnet import export as chgnet_export
 
     right = chgnet_export.export_module
     monkeypatch.setattr(chgnet_export, "export_module", wrong)

@@ -18,7 +18,7 @@ from schnetpack_helpers import CUTOFF, ethanol, potential, randomise  # noqa: E4
 from torch import Tensor  # noqa: E402
 
 import taafs_plugins as taafs  # noqa: E402
-from taafs_plugins.adapters.schnetpack_export import ExportedPotential, reference  # noqa: E402
+from taafs_plugins.adapters.schnetpack.export import ExportedPotential, reference  # noqa: E402
 from taafs_plugins.md.calculator import ExportedCalculator, predict  # noqa: E402
 from taafs_plugins.md.contract import ExportError, read, read_metadata  # noqa: E402
 from taafs_plugins.md.export import read_model  # noqa: E402
@@ -206,7 +206,7 @@ def test_nothing_is_written_when_the_numbers_differ(tmp_path, monkeypatch):
                 inputs = module(inputs)
             return inputs[self.key]
 
-    monkeypatch.setattr("taafs_plugins.adapters.schnetpack_export.ExportedPotential", Tampered)
+    monkeypatch.setattr("taafs_plugins.adapters.schnetpack.export.ExportedPotential", Tampered)
     with pytest.raises(ExportError, match="nothing was written"):
         taafs.export(converted(), tmp_path / "model.pt", **UNIT)
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from torchani.potentials import RepulsionXTB  # noqa: E402
 from torchani_small import SYMBOLS, frames, randomise, small_model  # noqa: E402
 
 import taafs_plugins as taafs  # noqa: E402
-from taafs_plugins.adapters.torchani_export import ExportedANI, reference  # noqa: E402
+from taafs_plugins.adapters.torchani.export import ExportedANI, reference  # noqa: E402
 from taafs_plugins.md.calculator import ExportedCalculator, predict  # noqa: E402
 from taafs_plugins.md.contract import ExportError, read, read_metadata  # noqa: E402
 from taafs_plugins.md.export import read_model  # noqa: E402
@@ -57,7 +57,7 @@ def test_equal_to_torchani(tmp_path, spec, dtype):
     model = converted(spec, members=2 if spec == SPECS[1] else 1, dtype=dtype)
     done = taafs.export(model, tmp_path / "model.pt")
     assert done.metadata.energy_unit == "hartree" and done.metadata.elements == (1, 6, 7, 8) and done.metadata.cutoff == 5.2
-    assert done.metadata.spec == (() if spec is None else (str(taafs.activations(model).popitem()[1].spec),))
+    assert done.metadata.spec == (() if spec is None else (str(taafs.trainable_activations(model).popitem()[1].spec),))
     expected = [reference(model, atoms) for atoms in structures()]
     # the lone atoms have no force at all
     equal_to_host(tmp_path / "model.pt", expected, structures(), floor={"forces": 1e-2})
@@ -149,7 +149,7 @@ def test_nothing_is_written_when_the_numbers_differ(tmp_path, monkeypatch):
         def forward(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> Tensor:
             return self.self_energies[self.model.species_converter(Z)] + 0.0 * (pos.sum() + offsets.sum())
 
-    monkeypatch.setattr("taafs_plugins.adapters.torchani_export.ExportedANI", Tampered)
+    monkeypatch.setattr("taafs_plugins.adapters.torchani.export.ExportedANI", Tampered)
     with pytest.raises(ExportError, match="nothing was written"):
         taafs.export(converted(None), tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []

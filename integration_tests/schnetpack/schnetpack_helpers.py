@@ -17,7 +17,7 @@ from schnetpack.transform import MatScipyNeighborList
 
 import taafs_plugins as taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.schnetpack_data import FILES
+from taafs_plugins.adapters.schnetpack.data import FILES
 
 CUTOFF = 5.0
 REPRESENTATIONS = {"painn": "PaiNN", "schnet": "SchNet", "so3net": "SO3net", "field_schnet": "FieldSchNet"}
@@ -85,7 +85,7 @@ def randomise(model, seed=1, size=0.2):
     """Give every coefficient a random value."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for act in taafs.activations(model).values():
+        for act in taafs.trainable_activations(model).values():
             values = size * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
             act.delta.copy_((values / act.rate).to(act.delta.dtype))
     return model
@@ -95,7 +95,7 @@ class DumpCoefficients(Callback):
     """A callback for configs: every process writes its coefficients at the end of training."""
 
     def on_train_end(self, trainer, module):
-        values = {name: act.delta.detach().clone() for name, act in taafs.activations(module.model).items()}
+        values = {name: act.delta.detach().clone() for name, act in taafs.trainable_activations(module.model).items()}
         torch.save(values, f"rank_{trainer.global_rank}.pt")
 
 

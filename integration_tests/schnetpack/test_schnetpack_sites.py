@@ -104,7 +104,7 @@ def test_every_coefficient_gets_a_gradient(kind, target):
     randomise(model, size=0.05)
     (model(batch())[target] ** 2).sum().backward()
     assert taafs.check_gradients(model) == []
-    assert all((act.delta.grad != 0).any() for act in taafs.activations(model).values())
+    assert all((act.delta.grad != 0).any() for act in taafs.trainable_activations(model).values())
 
 
 def test_sites_outside_dense():
@@ -145,7 +145,7 @@ def test_spec_as_activation_keeps_the_weights_of_the_seed(registered):
 @pytest.mark.parametrize(("kind", "sites"), [("schnet", 4), ("so3net", 2), ("field_schnet", 10)])
 def test_spec_as_activation_of_other_representations(registered, kind, sites):
     model = potential(kind, activation="taafs:bspline,share=layer")
-    assert len(taafs.activations(model)) == sites
+    assert len(taafs.trainable_activations(model)) == sites
     assert torch.equal(predict(model)["energy"], predict(potential(kind))["energy"])
 
 
@@ -239,4 +239,4 @@ def test_scale_auto_after_building():
     taafs.convert(model, "taafs,scale=auto")
     with taafs.calibrate(model):
         predict(model, ethanol(10))
-    assert all(act.scale != 1 for act in taafs.activations(model).values())
+    assert all(act.scale != 1 for act in taafs.trainable_activations(model).values())

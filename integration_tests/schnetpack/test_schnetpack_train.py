@@ -17,7 +17,7 @@ from schnetpack_helpers import ethanol, spktrain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.schnetpack_data import rmd17_database
+from taafs_plugins.adapters.schnetpack.data import rmd17_database
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
@@ -94,7 +94,7 @@ def test_coefficients_moved_and_are_in_the_checkpoint(trained, stock):
     stock_ema = next(state["ema"] for name, state in weights["callbacks"].items() if "ExponentialMovingAverage" in name)
     assert len(ema["shadow_params"]) == len(stock_ema["shadow_params"]) + 6
     model = spk.utils.load_model(str(trained / "best_model"))
-    assert all(act.delta.any() and act.spec["rate"] == 10 for act in taafs.activations(model).values())
+    assert all(act.delta.any() and act.spec["rate"] == 10 for act in taafs.trainable_activations(model).values())
 
 
 def test_trained_coefficients_are_used(folder, trained):
@@ -102,7 +102,7 @@ def test_trained_coefficients_are_used(folder, trained):
     model = spk.utils.load_model(str(trained / "best_model"))
     with_coefficients = error(model, batch)
     with torch.no_grad():
-        for act in taafs.activations(model).values():
+        for act in taafs.trainable_activations(model).values():
             assert act.delta.any()
             act.delta.zero_()
     assert error(model, batch) > 1.02 * with_coefficients
@@ -175,7 +175,7 @@ def test_specs_as_overrides_of_the_representation_and_a_head(folder):
         "+model.output_modules.0.activation=taafs:chebyshev1", epochs=1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    acts = taafs.activations(spk.utils.load_model(str(path / "best_model")))
+    acts = taafs.trainable_activations(spk.utils.load_model(str(path / "best_model")))
     assert sorted(act.delta.numel() for act in acts.values()) == [8] + 6 * [10]
     assert all(act.delta.any() for act in acts.values())
 
@@ -234,7 +234,7 @@ def test_gradient_clipping_takes_the_coefficients_with_it(folder, stock, tmp_pat
     trainer = trainer_of(tmp_path, max_epochs=3, gradient_clip_val=1.0)
     trainer.fit(task_of(model, torch.optim.AdamW, 1e-3), datamodule=data)
     assert error(model, batch) < 0.5 * start
-    assert all(act.delta.abs().max() > 1e-3 for act in taafs.activations(model).values())
+    assert all(act.delta.abs().max() > 1e-3 for act in taafs.trainable_activations(model).values())
 
 
 def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):
@@ -248,5 +248,5 @@ def test_fine_tuning_a_trained_stock_model(folder, stock, tmp_path):
     start = error(model, batch)
     trainer = trainer_of(tmp_path, max_epochs=4, callbacks=[spk.train.ExponentialMovingAverage(decay=0.995)])
     trainer.fit(task_of(model, torch.optim.AdamW, 1e-3), datamodule=frames(folder, stock, batch_size=10))
-    assert all(act.delta.any() for act in taafs.activations(model).values())
+    assert all(act.delta.any() for act in taafs.trainable_activations(model).values())
     assert error(model, batch) < start

@@ -56,7 +56,7 @@ def test_a_trained_activation_travels_as_a_spec(trained):
     """TorchANI's "celu" is CELU(0.1), under a class name of its own that no spec knows."""
     _, model, _, _ = trained
     z = torch.linspace(-2, 2, 41, dtype=torch.float64)
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         assert act.base_name == "celu(0.1)"
         again = taafs.make_activation(str(act.trained_spec()), dtype=torch.float64)
         assert torch.allclose(again(z), act(z), rtol=0, atol=1e-12)

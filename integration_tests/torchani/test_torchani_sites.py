@@ -12,7 +12,7 @@ import taafs_plugins as taafs
 from taafs_plugins import HostError, SpecError
 from taafs_plugins.adapters import adapter
 from taafs_plugins.adapters import torchani as torchani_adapter
-from taafs_plugins.adapters.torchani_network import ActivatedLinear
+from taafs_plugins.adapters.torchani.network import ActivatedLinear
 
 COUNTS = [("like_1x", 326660, {"global": 8, "network": 32, "layer": 96}), ("like_2x", 1713223, {"global": 8, "network": 56, "layer": 168})]
 
@@ -63,7 +63,7 @@ def test_layers_of_one_network_differ():
     """share=layer: a network applies its own curve behind each layer, although TorchANI calls one object."""
     network = AtomicNetwork([5, 4, 4, 1], activation="celu", bias=True).double()
     taafs.convert(network, "taafs:bspline")
-    first, second = taafs.activations(network).values()
+    first, second = taafs.trainable_activations(network).values()
     first.delta.data.normal_()
     second.delta.data.normal_()
     x = torch.randn(7, 5, dtype=torch.float64)
@@ -96,7 +96,7 @@ def test_shared_networks_have_a_site_at_their_output():
     assert report.added == 8 * (2 + 4) and "shared.final_layer" in report.sites
     assert torch.equal(model(index, aev), stock)
     before = stock
-    for act in taafs.activations(model).values():  # each of them is used
+    for act in taafs.trainable_activations(model).values():  # each of them is used
         act.delta.data.fill_(0.3)
         after = model(index, aev)
         assert not torch.equal(after, before)
@@ -129,7 +129,7 @@ def test_simple_ani_takes_a_spec(base, stock, enabled):
     reference = _simple_ani(activation=stock, ensemble_size=2)
     torch.manual_seed(3)
     model = _simple_ani(activation="taafs:bspline" + (",base=celu" if base == "celu" else ""), ensemble_size=2)
-    assert len(taafs.activations(model)) == 24
+    assert len(taafs.trainable_activations(model)) == 24
     x = batch(frames(limit=3), dtype=torch.float32)
     assert torch.equal(model(x).energies, reference(x).energies)
 
@@ -138,12 +138,12 @@ def test_simple_ani_takes_a_spec(base, stock, enabled):
                                                ("like_dr", torch.nn.GELU), ("default", torch.nn.GELU)])  # fmt: skip
 def test_builders_replace_their_own_default(builder, base, enabled):
     model = getattr(ANINetworks, builder)(SYMBOLS, 8, activation="taafs:bspline")
-    assert {type(act.base) for act in taafs.activations(model).values()} == {base}
+    assert {type(act.base) for act in taafs.trainable_activations(model).values()} == {base}
 
 
 def test_global_spec_is_shared_by_all_members(enabled):
     model = _simple_ani(activation="taafs:bspline,share=global", ensemble_size=2)
-    assert len({id(act.delta) for act in taafs.activations(model).values()}) == 1
+    assert len({id(act.delta) for act in taafs.trainable_activations(model).values()}) == 1
 
 
 def test_atomic_network_takes_a_spec_and_registration_is_undone():
@@ -152,7 +152,7 @@ def test_atomic_network_takes_a_spec_and_registration_is_undone():
     host.register()
     host.register()
     network = AtomicNetwork([3, 4, 1], activation="taafs:fourier,n=2")
-    assert [act.delta.numel() for act in taafs.activations(network).values()] == [5]
+    assert [act.delta.numel() for act in taafs.trainable_activations(network).values()] == [5]
     host.unregister()
     host.unregister()
     assert (AtomicNetwork.__init__, torchani.arch.parse_activation, ANINetworks.__dict__["like_1x"]) == stock
@@ -206,9 +206,9 @@ def test_scale_auto_is_measured_per_site_and_saved():
     taafs.convert(model, "taafs:bspline,scale=auto")
     with taafs.calibrate(model):
         model(batch(frames(limit=20)))
-    scales = {name: float(act.scale) for name, act in taafs.activations(model).items()}
+    scales = {name: float(act.scale) for name, act in taafs.trainable_activations(model).items()}
     assert len(set(scales.values())) == 12 and all(0 < s < 2 for s in scales.values())
     fresh = small_model(seed=4)
     taafs.convert(fresh, "taafs:bspline,scale=auto")
     fresh.load_state_dict(model.state_dict())
-    assert {name: float(act.scale) for name, act in taafs.activations(fresh).items()} == scales
+    assert {name: float(act.scale) for name, act in taafs.trainable_activations(fresh).items()} == scales

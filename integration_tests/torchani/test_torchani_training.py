@@ -10,7 +10,7 @@ import torch
 from torchani_small import SYMBOLS, batch, energies_forces, frames, randomise, small_model
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.torchani_network import ActivatedLinear
+from taafs_plugins.adapters.torchani.network import ActivatedLinear
 from taafs_plugins.experiments import torchani as gain
 
 SPECS = ["taafs:bspline", "taafs:bspline,share=network", "taafs:bspline,share=global", "taafs:bspline,share=neuron"]
@@ -32,7 +32,7 @@ def test_every_coefficient_gets_a_gradient(spec, what):
     model = small_model(members=2)
     taafs.convert(model, spec)
     loss(model, what).backward()
-    for name, act in taafs.activations(model).items():
+    for name, act in taafs.trainable_activations(model).items():
         assert act.delta.grad is not None and act.delta.grad.any(), name
     assert taafs.check_gradients(model) == []
 
@@ -44,7 +44,7 @@ def test_gradients_are_central_differences(what):
     taafs.convert(model, "taafs:chebyshev1,degree=3,share=network")
     randomise(model, size=0.3)
     loss(model, what).backward()
-    for act in list(taafs.activations(model).values())[::3]:
+    for act in list(taafs.trainable_activations(model).values())[::3]:
         for k in range(4):
             step, sides = 1e-4, []
             for sign in (1, -1):
@@ -103,10 +103,10 @@ def test_trained_coefficients_move_and_matter(share, sets):
     """After a short real training every coefficient tensor has moved; setting them back makes held-out errors worse."""
     networks = gain.build(f"celu+taafs:bspline,share={share}", (16, 12), seed=1, width=192)
     result = gain.train(networks, sets, 4e-3, 20, seed=1)
-    for name, act in taafs.activations(networks).items():
+    for name, act in taafs.trainable_activations(networks).items():
         assert act.delta.abs().max() > 1e-3, name
     back = copy.deepcopy(networks)
-    for act in taafs.activations(back).values():
+    for act in taafs.trainable_activations(back).values():
         act.delta.data.zero_()
     worse = gain.errors(back, sets["test"])
     assert worse["energy"] > 1.05 * result["test_energy"]
@@ -139,7 +139,7 @@ def test_usual_loop_trains_a_whole_model():
         optimizer.step()
         losses.append(float(value))
     assert losses[-1] < 0.5 * losses[0]
-    assert all(act.delta.any() for act in taafs.activations(model).values())
+    assert all(act.delta.any() for act in taafs.trainable_activations(model).values())
     assert sum(isinstance(module, ActivatedLinear) for module in model.modules()) == 24
 
 
@@ -182,7 +182,7 @@ def test_energies_of_one_molecule_change_with_each_curve():
     model = small_model(members=2)
     taafs.convert(model, "taafs:bspline")
     molecule = [next(m for m in frames(limit=20) if set(m[0]) == {1, 6, 7, 8})]
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         before = energies_forces(model, molecule)
         act.delta.data += 0.5
         act.delta.data[3] += 0.3

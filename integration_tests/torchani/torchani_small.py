@@ -30,7 +30,7 @@ def small_model(activation="celu", members=1, seed=0, dims=(12, 10, 8), dtype=to
 def randomise(model, seed=1, size=0.5):
     """Give every coefficient a random value; the same ones for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    for act in taafs.activations(model).values():
+    for act in taafs.trainable_activations(model).values():
         act.delta.data.copy_(size * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64))
     return model
 

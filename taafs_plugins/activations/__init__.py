@@ -1,25 +1,25 @@
-"""The core: specs, bases, the engine and the trainable activation modules. It knows no host."""
+"""The core: specs, families, bases, engines and the trainable activation modules. It knows no host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from taafs_plugins.activations import taafs as _taafs
-from taafs_plugins.activations.bases import basis_names, register_basis
-from taafs_plugins.activations.engine import evaluate, project, use_engine
-from taafs_plugins.activations.families import Family, family_names, find_family, register_family
-from taafs_plugins.activations.shapes import Basis
+from taafs_plugins.activations import families as _families  # noqa: F401 - registers them
+from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.registry import Family, family_names, find_family, register_family
 from taafs_plugins.activations.spec import Spec, SpecError, split
 from taafs_plugins.activations.taafs import TAAFS
+from taafs_plugins.activations.taafs.bases import basis_names, register_basis
+from taafs_plugins.activations.taafs.engine import evaluate, project, use_engine
+from taafs_plugins.activations.taafs.shapes import Basis
 
-register_family(Family("taafs", _taafs.parse, _taafs.resolve, TAAFS))
 
-
-def parse_spec(text: str) -> Spec:
-    """Read a spec such as ``"taafs:bspline,grid=7"``.
+def parse_spec(text: str | Spec) -> Spec:
+    """Read a spec such as ``"taafs:bspline,grid=7"``; a :class:`Spec` is given back as it is.
 
     Returns
     -------
@@ -31,7 +31,14 @@ def parse_spec(text: str) -> Spec:
         (a ``ValueError``) with the nearest valid spelling and the allowed values.
     """
     if isinstance(text, Spec):
-        text = str(text)
+        return text
+    if not isinstance(text, str):
+        raise SpecError(f"A spec is a string such as 'taafs:chebyshev1', not {type(text).__name__}.")
+    return _parsed(text)
+
+
+@lru_cache(maxsize=128)  # hosts hand the same text to every layer
+def _parsed(text: str) -> Spec:
     family, variant, pairs = split(text)
     return find_family(family).parse(text, variant, pairs)
 
@@ -45,8 +52,14 @@ def is_spec(text: Any) -> bool:
 
 
 def resolve_spec(text: str | Spec, defaults: Mapping[str, Any] | None = None) -> Spec:
-    """The spec with every key set, a host's ``defaults`` before the general ones."""
-    spec = parse_spec(str(text))
+    """The spec with every key set, a host's ``defaults`` before the general ones.
+
+    Raises
+    ------
+    SpecError
+        As :func:`parse_spec`.
+    """
+    spec = parse_spec(text)
     return find_family(spec.family).resolve(spec, defaults)
 
 
@@ -57,8 +70,16 @@ def make_activation(
     defaults: Mapping[str, Any] | None = None,
     dtype=None,
     device=None,
-) -> nn.Module:
-    """A trainable activation as an ``nn.Module``; see :class:`TAAFS` for the parameters.
+) -> TrainableActivation:
+    """A trainable activation as an ``nn.Module``.
+
+    Parameters
+    ----------
+    spec : for example ``"taafs:bspline,grid=5"`` or ``"molu"``
+    replaces : the stock activation (name, function or module) in whose place it stands
+    width : size of the last axis of its inputs, only for ``share=neuron``
+    defaults : a host's defaults for keys that the spec leaves out
+    dtype, device : of the coefficients; default: torch's
 
     >>> act = make_activation("taafs:bspline,grid=5", replaces="silu")
 
@@ -67,11 +88,11 @@ def make_activation(
     SpecError
         A spec that cannot be used, or ``share=neuron`` without ``width``.
     """
-    parsed = parse_spec(str(spec))
-    return find_family(parsed.family).module(parsed, replaces, width=width, defaults=defaults, dtype=dtype, device=device)
+    resolved = resolve_spec(spec, defaults)
+    return find_family(resolved.family).build(resolved, Place(replaces, width, dtype, device))
 
 
 __all__ = [
-    "TAAFS", "Basis", "Family", "Spec", "SpecError", "basis_names", "evaluate", "family_names", "is_spec", "make_activation",
-    "parse_spec", "project", "register_basis", "register_family", "resolve_spec", "use_engine",
+    "TAAFS", "Basis", "Family", "Place", "Spec", "SpecError", "TrainableActivation", "basis_names", "evaluate", "family_names", "is_spec",
+    "make_activation", "parse_spec", "project", "register_basis", "register_family", "resolve_spec", "use_engine",
 ]  # fmt: skip

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from taafs_plugins.errors import TaafsError
+
 SHARES = ("global", "network", "layer", "neuron")
-RESIDUALS = ("plain", "none", "scaled")
-INITS = ("zero", "fit", "random")
 
 
-class SpecError(ValueError):
+class SpecError(TaafsError, ValueError):
     """A spec that cannot be used; the message is one sentence with the nearest valid spelling."""
 
 
@@ -96,37 +96,41 @@ def _theta(text: str) -> tuple[float, ...]:
     return values
 
 
-def shared_keys(squashes: tuple[str, ...]) -> dict[str, Key]:
-    """The keys every TAAFS spec takes beside those of its basis, in the order they are printed.
+def common_keys() -> dict[str, Key]:
+    """The keys that every family takes, in the order they are printed.
 
     ``theta`` carries trained coefficients (slash-separated, row by row for ``share=neuron``) through files that keep only an
-    activation's name; ``weights`` the two numbers of ``residual=scaled``; ``sigma`` the measured scale of ``scale=auto``.
+    activation's name.
     """
     return {
         "base": Key(_base, "the name of the activation that is replaced"),
         "share": with_default(choice(*SHARES), "layer"),
-        "residual": with_default(choice(*RESIDUALS), "plain"),
-        "squash": with_default(choice(*squashes), "tanh"),
-        "scale": Key(_scale, "'auto' or a number above 0", 1.0),
-        "init": choice(*INITS),
         "rate": with_default(number(0, open_low=True), 1.0),
-        "seed": integer(0, 2**31 - 1),
-        "theta": Key(_theta, "finite numbers separated by '/'"),
-        "weights": Key(_theta, "finite numbers separated by '/'"),
-        "sigma": number(0, open_low=True),
+        "theta": numbers(),
     }
+
+
+def numbers() -> Key:
+    """A key that takes finite numbers separated by slashes, as a tuple (without default)."""
+    return Key(_theta, "finite numbers separated by '/'")
+
+
+def scale_key() -> Key:
+    """The key ``scale``: ``auto`` or a number above 0; 1 by default."""
+    return Key(_scale, "'auto' or a number above 0", 1.0)
 
 
 @dataclass(frozen=True)
 class Spec:
     """A parsed spec. ``options`` holds only the keys that are set, already converted.
 
-    ``str(spec)`` gives the text back; ``parse(str(spec)) == spec``.
+    ``str(spec)`` gives the text back; ``parse(str(spec)) == spec``. ``resolved`` says that every key has its value.
     """
 
     family: str
     variant: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    resolved: bool = field(default=False, compare=False)
 
     def __getitem__(self, key: str) -> Any:
         return self.options[key]

@@ -1,20 +1,29 @@
-"""One adapter per host, all with the same verbs (:mod:`taafs_plugins.adapters.base`); each imports its host only when used."""
+"""One package per host, all with the same verbs (:mod:`taafs_plugins.adapters.base`); each imports its host only when used.
+
+Other packages add a host under the entry-point group ``taafs_plugins.adapters``: its name is the root of the host's modules, its value
+a module that holds an ``ADAPTER``.
+"""
 
 from __future__ import annotations
 
 import importlib
 from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
-from taafs_plugins.adapters.base import Adapter, HostError, Site
+from taafs_plugins.activations.spec import nearest
+from taafs_plugins.adapters.base import Adapter
+from taafs_plugins.adapters.patching import HostError
+from taafs_plugins.adapters.sites import Site
 
-# host -> module holding its ADAPTER; imported when the host is already loaded or asked for by name
-HOSTS = {
-    "deepmd": "taafs_plugins.adapters.deepmd",
-    "chgnet": "taafs_plugins.adapters.chgnet",
-    "torchani": "taafs_plugins.adapters.torchani",
-    "schnetpack": "taafs_plugins.adapters.schnetpack",
-}
+ENTRY_POINTS = "taafs_plugins.adapters"
+
+
+@cache
+def hosts() -> dict[str, str]:
+    """Host -> module that holds its ``ADAPTER``: those of this package, then those of others."""
+    own = {name: f"taafs_plugins.adapters.{name}" for name in ("deepmd", "chgnet", "torchani", "schnetpack")}
+    return {**{entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}, **own}
 
 
 @cache
@@ -26,14 +35,9 @@ def adapter(host: str) -> Adapter:
     HostError
         No adapter of this name, or its host is not installed.
     """
-    if host not in HOSTS:
-        raise HostError(f"There is no adapter for '{host}'; there are: {', '.join(HOSTS)}.")
-    try:
-        return importlib.import_module(HOSTS[host]).ADAPTER
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("taafs_plugins"):
-            raise HostError(f"The adapter for {host} is not part of this version of taafs-plugins.") from error
-        raise
+    if host not in hosts():
+        raise HostError(f"There is no adapter for '{host}'. {nearest(host.lower(), list(hosts()))}There are: {', '.join(hosts())}.")
+    return importlib.import_module(hosts()[host]).ADAPTER
 
 
 def adapter_for(model: Any) -> Adapter:
@@ -46,15 +50,15 @@ def adapter_for(model: Any) -> Adapter:
     """
     parts = model.modules() if hasattr(model, "modules") else [model]
     roots = {base.__module__.split(".")[0] for part in parts for base in type(part).__mro__}
-    for host in HOSTS:
+    for host in hosts():
         if host in roots:
             candidate = adapter(host)
             if candidate.matches(model):
                 return candidate
     raise HostError(
-        f"{type(model).__module__}.{type(model).__name__} is not a model of a known host ({', '.join(HOSTS)}); "
+        f"{type(model).__module__}.{type(model).__name__} is not a model of a known host ({', '.join(hosts())}); "
         "use make_activation to build an activation for your own code."
     )
 
 
-__all__ = ["HOSTS", "Adapter", "HostError", "Site", "adapter", "adapter_for"]
+__all__ = ["Adapter", "HostError", "Site", "adapter", "adapter_for", "hosts"]

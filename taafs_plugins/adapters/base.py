@@ -14,60 +14,16 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from taafs_plugins.activations import SpecError, TrainableActivation, parse_spec, resolve_spec
 from taafs_plugins.activations.spec import Spec
-from taafs_plugins.activations.taafs import TAAFS
-
-
-class HostError(RuntimeError):
-    """A host, a version or a model that an adapter does not know; the message is one sentence with the way out."""
-
-
-@dataclass
-class Site:
-    """One place in a host's model where an activation is applied.
-
-    Attributes
-    ----------
-    name : dotted path, unique in the model; what ``sites=`` patterns match
-    call : the host's code that applies it, for people (``MLPLayer.activate``)
-    owner, attribute : where it hangs: ``getattr(owner, attribute)``
-    replaces : the stock activation: name, function or module
-    activation : its name, for people
-    width : size of the last axis, or None when the site is called on several
-    network : key of the net it belongs to (``share=network``)
-    group : the host's word for the kind of site (``embedding``, ``message``, ...); ``sites=`` matches it too
-    default : whether ``convert`` takes it when no sites are named
-    """
-
-    name: str
-    call: str
-    owner: Any
-    attribute: str
-    replaces: Any
-    activation: str
-    width: int | None
-    network: str
-    group: str
-    default: bool = True
-    dtype: torch.dtype | None = None
-    device: torch.device | None = None
-
-    @property
-    def current(self) -> Any:
-        """What is at the site now."""
-        return getattr(self.owner, self.attribute)
-
-    @property
-    def converted(self) -> bool:
-        """Whether a trainable activation is at the site."""
-        return isinstance(self.current, TAAFS)
+from taafs_plugins.adapters.patching import HostError, Patches
+from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
+from taafs_plugins.training import count_parameters
 
 
 class Adapter(ABC):
@@ -75,16 +31,30 @@ class Adapter(ABC):
 
     Attributes
     ----------
-    host : distribution and import name
+    host : name for people and commands, and the root of the host's modules
+    distribution : name under which it is installed; default: ``host``
+    files : the files :meth:`read_model` takes, for people
     tested : versions of the host that the tests run against
     periodic_only : whether the host predicts structures only that are periodic in three directions
     defaults : keys that a spec leaves out and their measured values in this host (evidence: docs/results.md)
     """
 
     host: str
+    distribution: str = ""
+    files: str = ""
     tested: tuple[str, ...]
     periodic_only: bool = False
     defaults: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.patches = Patches(self.host)
+
+    def installed_version(self) -> str | None:
+        """The host's version, or None when it is not installed."""
+        try:
+            return importlib.metadata.version(self.distribution or self.host)
+        except importlib.metadata.PackageNotFoundError:
+            return None
 
     def check_version(self) -> str:
         """The host's version, when it is one that was tested.
@@ -94,11 +64,9 @@ class Adapter(ABC):
         HostError
             The host is missing or its version is not known.
         """
-        name = "deepmd-kit" if self.host == "deepmd" else self.host
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            raise HostError(f"{name} is not installed; install it with: pip install 'taafs-plugins[{self.host}]'.") from None
+        name, version = self.distribution or self.host, self.installed_version()
+        if version is None:
+            raise HostError(f"{name} is not installed; install it with: pip install 'taafs-plugins[{self.host}]'.")
         if version not in self.tested:
             raise HostError(
                 f"taafs-plugins was tested with {name} {' and '.join(self.tested)}, not {version}: nothing was changed. "
@@ -120,9 +88,15 @@ class Adapter(ABC):
             Unknown version, or the code to be extended has changed; the host stays as it was.
         """
 
-    @abstractmethod
     def unregister(self) -> None:
-        """Give back the stock host. Calling it twice changes nothing."""
+        """Give back the stock host. Calling it twice changes nothing.
+
+        Raises
+        ------
+        HostError
+            Another package has replaced the same code since.
+        """
+        self.patches.undo()
 
     @abstractmethod
     def matches(self, model: nn.Module) -> bool:
@@ -132,7 +106,74 @@ class Adapter(ABC):
     def sites(self, model: nn.Module) -> list[Site]:
         """Every place where the model applies an activation, stock or converted, in the order of the model."""
 
-    def install(self, site: Site, activation: nn.Module) -> None:
+    # The transaction ------------------------------------------------------------------------------------------------------------
+
+    def convert(self, model: nn.Module, spec: str | Spec, patterns: str | list[str] | None = None) -> Report:
+        """Put trainable activations at a model's sites, or, when anything goes wrong, leave it as it was.
+
+        Parameters
+        ----------
+        model : of this host
+        spec : for example ``"taafs:chebyshev1"``
+        patterns : names, groups or shell patterns of sites; default: the host's default sites
+
+        Raises
+        ------
+        SpecError
+            A spec that cannot be used, or a pattern that matches no site.
+        HostError
+            An untested host, or sites that are converted already.
+        """
+        self.check_version()
+        spec = parse_spec(spec)
+        resolved = resolve_spec(spec, self.defaults_for(spec))
+        chosen = select(SiteTable(self.sites(model)), patterns)
+        if taken := [site.name for site in chosen if site.converted]:
+            raise HostError(f"{', '.join(taken[:3])}{' ...' if len(taken) > 3 else ''} is converted already; call restore(model) first.")
+        if (base := resolved.get("base")) is not None and (other := sorted({site.activation for site in chosen} - {base})):
+            raise SpecError(f"base={base} does not fit: these sites apply {', '.join(other)}. Leave base= out; convert keeps theirs.")
+        built = build_shared(resolved, chosen)
+        before = count_parameters(model)
+        self.install_all(model, list(zip(chosen, built, strict=True)), [(resolved, chosen)])
+        after = count_parameters(model)
+        errors = [act.fit_error for act in built if act.fit_error is not None]
+        return Report(after - before, before, after, tuple(s.name for s in chosen), resolved, max(errors, default=None))
+
+    def install_all(
+        self, model: nn.Module, pairs: list[tuple[Site, TrainableActivation]], conversions: list[tuple[Spec, list[Site]]]
+    ) -> None:
+        """Install activations that are built already; what was installed is taken away again when one of them fails.
+
+        Parameters
+        ----------
+        pairs : sites with what goes there; a site may hold a trainable activation, which is replaced
+        conversions : each spec with its sites, for :meth:`finish`
+        """
+        done: list[tuple[Site, Any, bool]] = []
+        try:
+            for site, act in pairs:
+                act.train(model.training)
+                done.append((site, site.current, site.converted))
+                self.install(site, act)
+            for spec, sites in conversions:
+                self.finish(model, spec, sites)
+        except BaseException:
+            for site, old, converted in reversed(done):
+                if site.converted:
+                    self.uninstall(site)
+                if converted:
+                    self.install(site, old)
+            raise
+
+    def restore(self, model: nn.Module) -> int:
+        """Every trainable activation is replaced by the activation that it replaced. Returns how many."""
+        changed = [site for site in self.sites(model) if site.converted]
+        for site in changed:
+            self.uninstall(site)
+        self.finish(model, None, changed)
+        return len(changed)
+
+    def install(self, site: Site, activation: TrainableActivation) -> None:
         """Put ``activation`` at the site."""
         setattr(site.owner, site.attribute, activation)
 

@@ -6,7 +6,8 @@ Every backend's training reads its input through it, so that a spec under anothe
 import importlib.util
 import logging
 
-from taafs_plugins.adapters import HostError, adapter, deepmd_input
+from taafs_plugins.adapters import HostError, adapter
+from taafs_plugins.adapters.deepmd import input as deepmd_input
 
 if importlib.util.find_spec("deepmd.utils.activation_plugins"):  # a source build with patches/deepmd calls the check itself
     try:

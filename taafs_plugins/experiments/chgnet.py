@@ -13,7 +13,7 @@ import torch
 
 import taafs_plugins as taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.chgnet_finetune import Frames, element_shift
+from taafs_plugins.adapters.chgnet.finetune import Frames, element_shift
 
 IRON = "fe_magnetic/fe.extxyz"
 MPTRJ = "microsoft/mattersim/data/benchmarks/mptrj-random-1k.xyz"

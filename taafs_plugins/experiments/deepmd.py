@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from taafs_plugins import data
+from taafs_plugins.errors import TaafsError
 
 ZUO = "usnistgov/alignn/alignn/examples/sample_data_ff/mlearn_data/{element}/id_prop.json"
 ZUO_TEST = {"Cu": 31, "Si": 25, "Ni": 31}
 WATER = "deepmodeling/deepmd-kit/examples/water/data"
 
 
-class RunError(RuntimeError):
+class RunError(TaafsError, RuntimeError):
     """A command of the host that failed; the message ends with the last lines it printed."""
 
 

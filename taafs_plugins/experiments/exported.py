@@ -13,7 +13,7 @@ from torch import nn
 
 import taafs_plugins as taafs
 from taafs_plugins import data
-from taafs_plugins.adapters.schnetpack_data import FILES
+from taafs_plugins.adapters.schnetpack.data import FILES
 from taafs_plugins.experiments import lammps
 from taafs_plugins.md.calculator import ENERGY, pairs
 
@@ -124,7 +124,7 @@ def trained(host: str, spec: str | None, steps: int, tick: Callable = lambda: No
 
 def moved(model: nn.Module) -> float:
     """The largest change of a coefficient from its start; 0 for a stock model."""
-    return max((float((act.rate * act.delta.detach()).abs().max()) for act in taafs.activations(model).values()), default=0.0)
+    return max((float((act.rate * act.delta.detach()).abs().max()) for act in taafs.trainable_activations(model).values()), default=0.0)
 
 
 def start(host: str, copies: int = 1, spacing: float = 4.595) -> Atoms:

@@ -10,8 +10,8 @@ import torch
 
 from taafs_plugins import data
 from taafs_plugins.activations import is_spec
-from taafs_plugins.activations.fused_build import build_operator_library
 from taafs_plugins.experiments import deepmd, lammps
+from taafs_plugins.native.operators import build_operator_library
 
 # The paper's Fig. 8: where Fourier's energy ran away.
 ACTIVATIONS = ("tanh", "taafs:bspline", "taafs:fourier", "taafs:chebyshev1", "taafs:hermite")

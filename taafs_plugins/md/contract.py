@@ -36,6 +36,8 @@ from pathlib import Path
 
 import torch
 
+from taafs_plugins.errors import TaafsError
+
 log = logging.getLogger(__name__)
 
 FORMAT = 1
@@ -47,7 +49,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 OPERATOR = b"ops.taafs.activation"
 
 
-class ExportError(RuntimeError):
+class ExportError(TaafsError, RuntimeError):
     """A model file that cannot be written, read or used here; the message is one sentence with the way out."""
 
 
@@ -192,7 +194,7 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
     made = metadata.versions.get("torch", "unknown")
     if release(made) != release(torch.__version__):
         raise ExportError(f"{path} was exported with torch {made} and this is torch {torch.__version__}; export it again with this one.")
-    from taafs_plugins.activations.fused import operator
+    from taafs_plugins.activations.taafs.fused import operator
 
     with zipfile.ZipFile(path) as archive:
         faster = _extra(archive, FUSED) if fused and torch.device(device).type == "cpu" else None
@@ -212,6 +214,6 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
 
 
 def calls_operator(path: str | os.PathLike) -> bool:
-    """Whether the file cannot do without the library of :func:`taafs_plugins.activations.fused_build.build_operator_library`."""
+    """Whether the file cannot do without the library of :func:`taafs_plugins.native.operators.build_operator_library`."""
     with zipfile.ZipFile(path) as archive:
         return any(OPERATOR in archive.read(name) for name in archive.namelist() if name.endswith(".py"))

@@ -19,15 +19,15 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from torch import nn
 
-from taafs_plugins.activations.fused import EXPORT, can_call_operator
-from taafs_plugins.activations.taafs import TAAFS
-from taafs_plugins.adapters import HOSTS, HostError, adapter, adapter_for
-from taafs_plugins.conversion import activations
+from taafs_plugins.activations import TrainableActivation
+from taafs_plugins.activations.taafs.exported import EXPORT
+from taafs_plugins.adapters import HostError, adapter, adapter_for, hosts
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
 from taafs_plugins.md.once import Once, OnceWithMagmoms
 from taafs_plugins.md.structures import structures as default_structures
+from taafs_plugins.training import trainable_activations
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds twice the host's own rounding
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
@@ -111,7 +111,7 @@ def export(
         model = model.to(contract.DTYPES[dtype])
     module, facts = host.export_module(model, energy_unit)
     facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
-    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in activations(model).values())))
+    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
     metadata = Metadata(
         host=host.host, **facts,
         versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
@@ -147,17 +147,17 @@ def export(
 
 def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule | None]:
     """The form that needs nothing but torch, and where there are trained activations the one that calls the fused operators."""
-    trained = [part for part in module.modules() if isinstance(part, TAAFS)]
+    trained = [part for part in module.modules() if isinstance(part, TrainableActivation)]
     try:
         fused = None
-        if trained and not os.environ.get(EXPORT) and all(can_call_operator(part) for part in trained):
+        if trained and not os.environ.get(EXPORT) and all({"operator"} & set(part.export_forms()) for part in trained):
             for part in trained:
                 part.export_form = "operator"
             fused = torch.jit.script(module)
         for part in trained:
             part.export_form = "folded"  # the contract asks for first derivatives only
         scripted = torch.jit.script(module)
-        if any(part.by_folded for part in trained):
+        if any(part.once for part in trained):
             scripted = torch.jit.script((OnceWithMagmoms if hasattr(module, "magmoms") else Once)(scripted))
     except Exception as error:  # torch raises many kinds
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -243,17 +243,17 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     if not path.is_file():
         raise ExportError(f"There is no file {path}.")
     named = packages(path)
-    for host in HOSTS:
+    for host in hosts():
         try:
             found = adapter(host).read_model(path, named)
         except ModuleNotFoundError as error:
             raise HostError(f"{path} needs {error.name}, which is not installed: pip install 'taafs-plugins[{host}]'.") from None
         if found is not None:
             return found
+    *others, last = [adapter(host).files for host in hosts() if adapter(host).files]
     raise HostError(
-        f"{path} is no model file of DeePMD-kit (model.ckpt-....pt), CHGNet (Trainer.save, or a dict with model.as_dict()), "
-        "SchNetPack (best_model, a checkpoint, a file of spkdeploy) or TorchANI (torch.save(model, path)). A state dict alone lacks the "
-        "architecture: build the model, load it and call taafs.export(model, path)."
+        f"{path} is no model file of {', '.join(others)} or {last}. A state dict alone lacks the architecture: build the model, load it "
+        "and call taafs.export(model, path)."
     )
 
 

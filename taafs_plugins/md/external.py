@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
+from taafs_plugins.errors import TaafsError
 from taafs_plugins.md.contract import ExportError, read
 from taafs_plugins.md.units import factor
 
@@ -22,7 +23,7 @@ FAILED = "taafs_failed"
 _RUNS = ("run", "minimize", "rerun", "neb", "tad", "prd", "hyper", "dynamical_matrix", "third_order")
 
 
-class ScriptError(ValueError):
+class ScriptError(TaafsError, ValueError):
     """A script that cannot be run this way; the message is one sentence with the way out."""
 
 
@@ -118,7 +119,7 @@ def run(script: str | os.PathLike, model: str | os.PathLike | None = None, argum
 
 
 def _lammps(arguments: Sequence[str]):
-    from taafs_plugins.md.build import preload_mpi
+    from taafs_plugins.native.lammps import preload_mpi
 
     try:
         preload_mpi()

@@ -1,0 +1,87 @@
+"""Families that are one formula of z and a few numbers: everything but the formula, its numbers and their start.
+
+>>> class Gate(FormulaActivation):
+...     def formula(self, z, p):
+...         slope, = p
+...         return z * torch.sigmoid(slope * z)
+>>> gate = formula_family("gate", Gate, {"slope": 1.0}, formula="z sigmoid(slope z)")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.registry import Family
+from taafs_plugins.activations.spec import Key, Spec, common_keys, number, with_default
+
+
+class FormulaActivation(TrainableActivation):
+    """An activation whose subclass says one thing, :meth:`formula`.
+
+    Parameters
+    ----------
+    spec, place, start : as :class:`TrainableActivation`
+    """
+
+    def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
+        """The activation of z [..., C] with the numbers p, each of shape [] or [C]: plain operators that TorchScript takes."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method formula(z, p).")
+
+    def plain(self, z: torch.Tensor) -> torch.Tensor:
+        """The formula at z, computed in the numbers' dtype."""
+        theta = torch.add(self.theta_start, self.delta, alpha=self.rate)
+        return self.formula(z.to(self.delta.dtype), theta.unbind(-1)).to(z.dtype)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Activation of z, same shape and dtype.
+
+        Raises
+        ------
+        ValueError
+            ``share=neuron`` and inputs of another width.
+        """
+        if not torch.jit.is_scripting():
+            self._check_width(z)
+        return self.plain(z)
+
+    @torch.jit.unused
+    def _check_width(self, z: torch.Tensor) -> None:
+        if self.width is not None and z.shape[-1] != self.width:
+            raise ValueError(f"share=neuron was built for width {self.width} but is called on width {z.shape[-1]}.")
+
+
+def formula_family(
+    name: str,
+    module: type[FormulaActivation],
+    start: Mapping[str, float] | Callable[[Spec], Mapping[str, float]],
+    *,
+    keys: Mapping[str, Key] | None = None,
+    share: str = "layer",
+    **rest: Any,
+) -> Family:
+    """The :class:`Family` of a formula, to be given to :func:`register_family`.
+
+    Parameters
+    ----------
+    name : first word of its specs
+    module : its class
+    start : the numbers by name, in the order of ``formula``'s p, with their start; each is also a key of the spec that sets it.
+        Or a function of the resolved spec that gives them
+    keys : further keys
+    share : default of the key ``share``
+    rest : further fields of :class:`Family`
+    """
+    named = {} if callable(start) else {word: with_default(number(float("-inf")), value) for word, value in start.items()}
+
+    def all_keys(variant: str | None) -> dict[str, Key]:
+        return {**named, **(keys or {}), **common_keys(), "share": with_default(common_keys()["share"], share)}
+
+    def build(spec: Spec, place: Place) -> FormulaActivation:
+        values = start(spec) if callable(start) else {word: spec[word] for word in start}
+        return module(spec, place, torch.tensor(list(values.values()), dtype=torch.float64, device="cpu"))
+
+    return Family(name, build, all_keys, **rest)

@@ -1,0 +1,214 @@
+"""The check of DeePMD-kit's input files: a spec that cannot work stops ``dp train`` before data is read or a file is written."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
+from taafs_plugins.activations.spec import nearest
+from taafs_plugins.adapters.patching import HostError, Patches
+
+DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
+FITTINGS = ("ener", "dipole", "polar", "dos")
+_STOCK = ("tanh", "relu", "relu6", "softplus", "sigmoid", "silu", "gelu", "gelu_tf", "linear", "none")
+_WORD = "activation_function"
+_OTHER_BACKENDS = ("tf", "tf2", "pt_expt", "jax", "pd", "dpmodel")
+
+
+class InputError(SpecError, SystemExit):
+    """A mistake in an input file. A ``ValueError`` for programs; at the end of ``dp`` one sentence instead of a traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = f"taafs-plugins: {message}"
+
+
+def activation_names(config: Any, path: str = "") -> Iterator[tuple[dict, str]]:
+    """(dict, path) of every dict in a config that has an ``activation_function``."""
+    if isinstance(config, dict):
+        if _WORD in config:
+            yield config, path
+        for key, value in config.items():
+            yield from activation_names(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list):
+        for i, value in enumerate(config):
+            yield from activation_names(value, f"{path}[{i}]")
+
+
+def _has_spec(config: Any) -> bool:
+    return any(is_spec(part[_WORD]) for part, _ in activation_names(config))
+
+
+def check(config: dict, backend: str) -> None:
+    """Judge every ``activation_function`` of an input.
+
+    Parameters
+    ----------
+    config : the input as read from JSON
+    backend : ``pt``, ``tf``, ``pt_expt``, ...; only ``pt`` takes specs
+
+    Raises
+    ------
+    InputError
+        An empty, misspelt or impossible spec, or one where it is not supported; names the place in the file.
+    """
+    for part, path in activation_names(config.get("model", config)):
+        name = part[_WORD]
+        if name is None or not isinstance(name, str):
+            continue
+        place = f"model.{path}.{_WORD}" if path else _WORD
+        if not is_spec(name):
+            plain = name.strip().lower().split(":")[0].split(",")[0]
+            close = nearest(plain, [*_STOCK, *family_names()])
+            if not name.strip():
+                raise InputError(f"{place} is empty; write a stock name such as 'tanh' or a spec such as 'taafs:chebyshev1'.")
+            if plain not in (*_STOCK, "silut", "custom_silu") and any(f"'{family}'" in close for family in family_names()):
+                raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
+            continue
+        if backend != "pt":
+            raise InputError(f"{place} = '{name}' works with the PyTorch backend only, not with '{backend}'; run: dp --pt train ...")
+        try:
+            resolve_spec(name)
+        except SpecError as error:
+            raise InputError(f"{place}: {error}") from None
+    _check_supported(config.get("model", config))
+
+
+def _check_supported(model: Any) -> None:
+    for branch in model.get("model_dict", {"": model}).values() if isinstance(model, dict) else ():
+        if not isinstance(branch, dict) or not _has_spec(branch):
+            continue
+        if "spin" in branch:
+            raise InputError("Spin models do not take a TAAFS spec; use a stock activation_function there.")
+        if branch.get("type", "standard") != "standard" or "use_srtab" in branch:
+            raise InputError("Only standard models take a TAAFS spec, not 'linear_ener', 'dpa4' or models with a pair table.")
+        descriptor = branch.get("descriptor", {})
+        parts = descriptor.get("list", [descriptor]) if isinstance(descriptor, dict) else []
+        for part in parts:
+            if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in DESCRIPTORS:
+                raise InputError(f"The descriptor '{kind}' was not tested with TAAFS; tested: {', '.join(DESCRIPTORS)}.")
+        fitting = branch.get("fitting_net", {})
+        if isinstance(fitting, dict) and _has_spec(fitting) and (kind := fitting.get("type", "ener")) not in FITTINGS:
+            raise InputError(f"The fitting net '{kind}' was not tested with TAAFS; tested: {', '.join(FITTINGS)}.")
+
+
+def with_resolved_specs(config: dict) -> dict:
+    """A copy of a checked input with every key of its specs set: what a checkpoint stores must not depend on tomorrow's defaults."""
+    from taafs_plugins.adapters import adapter
+
+    config = copy.deepcopy(config)
+    for part, _ in activation_names(config):
+        if is_spec(part[_WORD]):
+            spec = resolve_spec(part[_WORD], {"base": "tanh", **adapter("deepmd").defaults})
+            part[_WORD] = str(spec)
+    return config
+
+
+def carry_specs(target: Any, pretrained: Any) -> Any:
+    """A copy of a pretrained model's parameters with the target's specs in the same places (every branch of a multi-task one)."""
+    if isinstance(target, dict) and isinstance(pretrained, dict):
+        result = dict(pretrained)
+        if "model_dict" in pretrained:
+            source = next(iter(target["model_dict"].values())) if "model_dict" in target else target
+            result["model_dict"] = {
+                key: carry_specs(target.get("model_dict", {}).get(key, source), branch) for key, branch in pretrained["model_dict"].items()
+            }
+            return result
+        for key, value in target.items():
+            if key == _WORD and is_spec(value):
+                result[key] = value
+            elif key in pretrained:
+                result[key] = carry_specs(value, pretrained[key])
+            elif _has_spec(value):
+                result[key] = copy.deepcopy(value)
+        return result
+    if isinstance(target, list) and isinstance(pretrained, list) and len(target) == len(pretrained):
+        return [carry_specs(a, b) for a, b in zip(target, pretrained, strict=True)]
+    return copy.deepcopy(pretrained)
+
+
+def _calling_backend() -> str:
+    """The DeePMD backend whose code called; code outside DeePMD counts as PyTorch."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        parts = frame.f_globals.get("__name__", "").split(".")
+        if parts[0] == "deepmd" and len(parts) > 2 and parts[1] in (*_OTHER_BACKENDS, "pt"):
+            return parts[1]
+        frame = frame.f_back
+    return "pt"
+
+
+def checked(config: dict) -> dict:
+    """The input that DeePMD goes on with: checked for the backend that reads it, with resolved specs.
+
+    Raises
+    ------
+    InputError
+        As :func:`check`.
+    """
+    from taafs_plugins.adapters import adapter
+
+    backend = _calling_backend()
+    check(config, backend)
+    if backend == "pt" and _has_spec(config.get("model", config)):
+        try:
+            adapter("deepmd").register()  # done already, unless this DeePMD-kit is not known
+        except HostError as error:
+            raise InputError(str(error)) from None
+    return with_resolved_specs(config) if backend == "pt" else config
+
+
+CHECK = Patches("deepmd")  # apart from the adapter's: the check alone is there for every backend (entry_points/deepmd_backend.py)
+
+
+def install() -> None:
+    """Put the check in front of DeePMD's own reading of inputs; idempotent."""
+    from deepmd.utils import argcheck, compat
+
+    if not CHECK:
+        for module, name in ((argcheck, "normalize"), (compat, "update_deepmd_input")):
+            stock = getattr(module, name)
+            CHECK.rebind("deepmd", name, stock, _checking(stock))
+        _check_before_missing_backends()
+
+
+def _checking(stock: Callable) -> Callable:
+    @functools.wraps(stock)
+    def with_check(config, *args, **kwargs):
+        from taafs_plugins.adapters import adapter
+
+        config = checked(config)
+        adapter("deepmd").prepare_training()
+        return stock(config, *args, **kwargs)
+
+    return with_check
+
+
+def _check_before_missing_backends() -> None:
+    """``dp train`` without ``--pt`` and without TensorFlow: judge the input before the missing module ends the command."""
+    from deepmd.backend.backend import Backend
+    from deepmd.common import j_loader
+
+    def hooked(stock: property, backend: str) -> property:
+        def entry_point_hook(self):
+            try:
+                return stock.fget(self)
+            except ImportError as error:
+                missing = error
+
+            def main(args):
+                if args.command == "train":
+                    check(j_loader(args.INPUT), backend)
+                raise missing
+
+            return main
+
+        return property(entry_point_hook)
+
+    for cls in Backend.get_backends().values():
+        if (name := cls.__module__.split(".")[-1]) != "pytorch":
+            CHECK.replace(cls, "entry_point_hook", hooked(cls.entry_point_hook, name))

@@ -1,0 +1,149 @@
+"""Sites: the places in a host's model where activations are applied, how some are selected, and what is built for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from taafs_plugins.activations import SpecError, TrainableActivation, make_activation
+from taafs_plugins.activations.spec import Spec, nearest
+
+
+@dataclass
+class Site:
+    """One place in a host's model where an activation is applied.
+
+    Attributes
+    ----------
+    name : dotted path, unique in the model; what ``sites=`` patterns match
+    call : the host's code that applies it, for people (``MLPLayer.activate``)
+    owner, attribute : where it hangs: ``getattr(owner, attribute)``
+    replaces : the stock activation: name, function or module
+    activation : its name, for people
+    width : size of the last axis, or None when the site is called on several
+    network : key of the net it belongs to (``share=network``)
+    group : the host's word for the kind of site (``embedding``, ``message``, ...); ``sites=`` matches it too
+    default : whether ``convert`` takes it when no sites are named
+    dtype, device : of the layer's weights
+    """
+
+    name: str
+    call: str
+    owner: Any
+    attribute: str
+    replaces: Any
+    activation: str
+    width: int | None
+    network: str
+    group: str
+    default: bool = True
+    dtype: torch.dtype | None = None
+    device: torch.device | None = None
+
+    @property
+    def current(self) -> Any:
+        """What is at the site now."""
+        return getattr(self.owner, self.attribute)
+
+    @property
+    def converted(self) -> bool:
+        """Whether a trainable activation is at the site."""
+        return isinstance(self.current, TrainableActivation)
+
+
+class SiteTable(list):
+    """The sites of a model; prints as a table."""
+
+    def __str__(self) -> str:
+        rows = [("site", "group", "call", "activation", "shape", "coefficients", "by default")]
+        rows += [self._row(site) for site in self]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    @staticmethod
+    def _row(site: Site) -> tuple[str, ...]:
+        act = site.current if site.converted else None
+        head = "" if act is None else ":".join(filter(None, (act.spec.family, act.spec.variant)))
+        return (
+            site.name, site.group, site.call, f"{head} over {act.base_name}" if act is not None else site.activation,
+            f"[..., {site.width}]" if site.width else "[...]",
+            str(act.delta.numel() if act.coefficients() else 0) if act is not None else "-", "yes" if site.default else "no",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    added : trainable numbers that were added
+    before, after : the model's trainable and fixed parameters, counted once when shared
+    sites : names of the converted sites
+    spec : the resolved spec
+    fit_error : largest error of ``init=fit`` over the sites, or None
+    """
+
+    added: int
+    before: int
+    after: int
+    sites: tuple[str, ...]
+    spec: Spec
+    fit_error: float | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.spec}: {len(self.sites)} sites, {self.before} + {self.added} = {self.after} parameters"
+        return text if self.fit_error is None else f"{text}; largest error of the fit {self.fit_error:.2g}"
+
+
+def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
+    """Sites whose name or group matches a pattern (shell wildcards), or the host's default ones.
+
+    Raises
+    ------
+    SpecError
+        A pattern that matches nothing, or a model without default sites.
+    """
+    if patterns is None:
+        chosen = [site for site in table if site.default]
+        if not chosen:
+            raise SpecError("This model has no site that is converted by default; name some with sites=.\n" + str(table))
+        return chosen
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(site.name, pattern) or site.group == pattern for site in table):
+            known = sorted({site.group for site in table}) + [site.name for site in table]
+            raise SpecError(f"No site matches '{pattern}'. {nearest(pattern, known)}The sites are:\n{table}")
+    return [s for s in table if any(fnmatchcase(s.name, p) or s.group == p for p in patterns)]
+
+
+def shared_by(spec: Spec, network: str) -> str | None:
+    """The key of the set of coefficients that a site of this network shares with others, or None when it has its own."""
+    return {"global": "", "network": network}.get(spec["share"])
+
+
+def build_shared(spec: Spec, chosen: list[Site], defaults: Mapping[str, Any] | None = None) -> list[TrainableActivation]:
+    """One activation per site; sites that share coefficients (spec's ``share``) hold the same Parameter.
+
+    Raises
+    ------
+    SpecError
+        ``share=neuron`` at a site without one fixed width, or ``init=fit`` shared among different stock activations.
+    """
+    neuron = spec["share"] == "neuron"
+    leaders: dict[str, TrainableActivation] = {}
+    built = []
+    for site in chosen:
+        if neuron and site.width is None:
+            raise SpecError(f"share=neuron cannot be used at {site.name}: it is called on inputs of several widths.")
+        act = make_activation(
+            spec, site.replaces, width=site.width if neuron else None, defaults=defaults, dtype=site.dtype, device=site.device
+        )
+        if (key := shared_by(spec, site.network)) is not None and (leader := leaders.setdefault(key, act)) is not act:
+            act.share_with(leader)
+        built.append(act)
+    return built
