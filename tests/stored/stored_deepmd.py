@@ -19,7 +19,8 @@ SPECS = {
     "layer": ("taafs:bspline", "tanh"),
     "neuron": ("taafs:bspline,share=neuron,residual=scaled", "taafs:chebyshev1"),
 }
-FORMS = {"folded": "", "plain": "plain", "operator": "operator"}
+# values of TAAFS_EXPORT; "folded" is what dp freeze writes unless told
+FORMS = {"layer": {"folded": "", "operator": "operator"}, "neuron": {"folded": "", "plain": "plain"}}
 TRAINED = (".matrix", ".bias", ".delta", ".weights")
 
 
@@ -123,11 +124,11 @@ def make(folder: Path) -> None:
             found = listed(evaluate(checkpoint))
             without_coefficients(checkpoint, Path(work) / "stock.pt")
             stock = listed(evaluate(Path(work) / "stock.pt"))
-            for form, value in FORMS.items():
+            for form, value in FORMS[name].items():
                 dp("freeze", "-c", checkpoint, "-o", folder / f"{name}_{form}.pth", cwd=Path(work), TAAFS_EXPORT=value)
                 strip(folder / f"{name}_{form}.pth")
             dp("convert-backend", folder / f"{name}_folded.pth", folder / f"{name}.dp", cwd=Path(work))
-        for file in (f"{name}.pt", *(f"{name}_{form}.pth" for form in FORMS), f"{name}.dp"):
+        for file in (f"{name}.pt", *(f"{name}_{form}.pth" for form in FORMS[name]), f"{name}.dp"):
             numbers["files"][file], numbers["stock"][file] = found, stock
     write_json(folder / "references.json", numbers)
 
@@ -142,7 +143,7 @@ def values(folder: Path) -> dict[str, dict]:
     taafs.make_activation("taafs:bspline", dtype=torch.float64)(torch.zeros(1, dtype=torch.float64))
     found = {}
     for name in SPECS:
-        for file in (f"{name}.pt", *(f"{name}_{form}.pth" for form in FORMS)):
+        for file in (f"{name}.pt", *(f"{name}_{form}.pth" for form in FORMS[name])):
             found[file] = evaluate(V0_1 / "deepmd" / file)
         convert_backend(INPUT=str(V0_1 / "deepmd" / f"{name}.dp"), OUTPUT=str(folder / f"{name}.pth"))
         found[f"{name}.dp"] = evaluate(folder / f"{name}.pth")

@@ -1,10 +1,15 @@
-"""What wrote the files of this folder, with version 0.1 of taafs-plugins (DeePMD-kit 3.2.0, CHGNet 0.4.2, SchNetPack 2.2.0, TorchANI 2.9.0).
+"""What wrote the files of this folder, with version 0.1 of taafs-plugins.
+
+The hosts' versions (DeePMD-kit 3.2.0, CHGNet 0.4.2, SchNetPack 2.2.0, TorchANI 2.9.0) and those of torch and numpy are in each JSON file.
 
 History: the tests read the files and never run this. Run by a later version it would write that version's files, which proves nothing
 about old ones; so it refuses to overwrite a folder that is there.
 
-    OMP_NUM_THREADS=1 python tests/data/v0_1/make.py core deepmd chgnet schnetpack torchani training    # what is missing
-    OMP_NUM_THREADS=1 python tests/data/v0_1/make.py --check    # repeats the trainings: equal to the last bit, on the machine that made them?
+    OMP_NUM_THREADS=1 python tests/data/v0_1/make.py core deepmd chgnet schnetpack torchani training
+    OMP_NUM_THREADS=1 python tests/data/v0_1/make.py --check
+
+The second repeats the trainings (half a minute) and says of each whether losses and final weights are equal to the last bit, which they
+should be on the kind of processor that made ``training.json``.
 """
 
 from __future__ import annotations
