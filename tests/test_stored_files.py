@@ -60,8 +60,9 @@ def test_a_tiny_network_trains_as_it_did(spec):
     assert_trained_as_stored(f"core {spec}", stored_core.train(spec))
 
 
-def test_the_stored_files_are_small_and_name_no_machine():
+def test_the_stored_files_are_small_and_name_no_machines_source_files():
     files = [path for path in V0_1.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) < 3e6
+    assert not [path.name for path in files if path.suffix != ".py" and b".debug_pkl" in path.read_bytes()]
     runs = json.loads((V0_1 / "training.json").read_text())["runs"]
     assert all(np.isfinite(run["losses"]).all() and len(run["digest"]) == 64 for run in runs.values())
