@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from taafs_plugins.activations import basis_names, make_activation, use_engine
 from taafs_plugins.activations.taafs import fused
+from taafs_plugins.activations.taafs.exported import EXPORT
 from taafs_plugins.native import operators as fused_build
 
 SPECS = [f"taafs:{name}" for name in basis_names()] + [
@@ -377,7 +378,7 @@ assert "taafs" not in sys.modules and "taafs_plugins" not in sys.modules
 @pytest.mark.parametrize("base", ["tanh", "silu", "celu(0.1)", "gelu", "scaled"])
 def test_exported_with_the_operator(base, monkeypatch, tmp_path):
     """Scripted, saved, and used by a fresh process that has the library but not this package."""
-    monkeypatch.setenv(fused.EXPORT, "operator")
+    monkeypatch.setenv(EXPORT, "operator")
     spec = "taafs:bspline,residual=scaled" if base == "scaled" else "taafs:bspline,share=neuron"
     act = activation(spec, "silu" if base == "scaled" else base, width=4)
     z = spread("tanh", 30, 4).requires_grad_()
@@ -395,6 +396,6 @@ def test_exported_with_the_operator(base, monkeypatch, tmp_path):
 def test_exported_without_it(monkeypatch):
     act = activation("taafs:bspline")
     assert "taafs::activation" not in str(torch.jit.script(act).inlined_graph)
-    monkeypatch.setenv(fused.EXPORT, "opertor")
+    monkeypatch.setenv(EXPORT, "opertor")
     with pytest.raises(ValueError, match="choose plain, folded or operator"):
         torch.jit.script(act)

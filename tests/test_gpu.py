@@ -81,7 +81,7 @@ assert y.isnan().tolist() == gz.isnan().tolist() == [False, True, False, False]
 for base in ("tanh", "silu"):
     for extra in ("", ",share=neuron", ",residual=scaled", ",scale=2"):
         act = make_activation("taafs:bspline,rate=3" + extra, base, width=7, dtype=f64)
-        curve = Curve(act.basis, act.squash, act._scale_value)
+        curve = Curve(act.basis, act.squash, act.sigma())
         z = torch.randn(50, 7, dtype=f64, requires_grad=True)
         y, stock = gpu.activation(act, z, curve), act.base(z)
         assert torch.equal(y, stock)

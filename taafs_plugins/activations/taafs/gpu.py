@@ -181,9 +181,9 @@ def _steps(by, z: torch.Tensor, w: torch.Tensor) -> list[torch.Tensor]:
 def check(basis: Basis, squash: str, neurons: bool, dtype: torch.dtype, device: torch.device) -> str | None:
     """Compare the kernels with the Python engine on a few numbers, once for each kind of use; what is wrong, or ``None``."""
     curve = Curve(basis, squash, 1.0)
-    generator = torch.Generator("cpu").manual_seed(0)
-    z = (torch.rand(200, 7, generator=generator, dtype=torch.float64, device="cpu") * 1.9 - 0.95).to(device, dtype)
-    w = torch.randn((7, basis.numbers) if neurons else basis.numbers, generator=generator, dtype=torch.float64, device="cpu").to(device, dtype)
+    kind = {"generator": torch.Generator("cpu").manual_seed(0), "dtype": torch.float64, "device": "cpu"}
+    z = (torch.rand(200, 7, **kind) * 1.9 - 0.95).to(device, dtype)
+    w = torch.randn((7, basis.numbers) if neurons else basis.numbers, **kind).to(device, dtype)
     try:
         ours = _steps(lambda z, w: curve_by_triton(z, w, curve), z, w)
     except Exception as error:  # a compiler that does not know the card, no C compiler for the launcher, ...

@@ -128,7 +128,8 @@ class ExportedCHGNet(nn.Module):
         self.readout = nn.Sequential(nn.Identity() if chgnet.readout_norm is None else chgnet.readout_norm, chgnet.mlp)
         self.site_wise = chgnet.site_wise
         composition = chgnet.composition_model
-        shifts = torch.zeros(chgnet.atom_embedding.embedding.num_embeddings, device=chgnet.atom_embedding.embedding.weight.device) if composition is None else composition.fc.weight[0]
+        embedding = chgnet.atom_embedding.embedding.weight
+        shifts = embedding.new_zeros(len(embedding)) if composition is None else composition.fc.weight[0]
         self.register_buffer("composition", shifts.detach().double())
 
     def angle_basis(self, left: Tensor, right: Tensor) -> Tensor:
