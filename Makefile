@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/find-python
 	@touch $@
 
 demo: env
-	$(BIN)/taafs demo
+	$(BIN)/taafs demo --overwrite
 
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile
