@@ -62,6 +62,22 @@ def cache_folder() -> Path:
     return toolchain.cache_root() / "fused"
 
 
+def _sources():
+    return as_file(files("taafs_plugins").joinpath("native/csrc"))
+
+
+def library_path() -> Path:
+    """Where the library for this torch and this processor lies, or would lie when it is built.
+
+    Raises
+    ------
+    BuildError
+        There is no home folder.
+    """
+    with _sources() as sources:
+        return cache_folder() / f"torch{torch.__version__.split('+')[0]}-{_key(sources)}" / LIBRARY
+
+
 def library(again: bool = False) -> Path:
     """Path of the library for this torch and this processor; built if it is not there yet.
 
@@ -74,9 +90,8 @@ def library(again: bool = False) -> Path:
     BuildError
         No compiler, or it failed; the compiler's own words are kept in ``build.log`` beside the library.
     """
-    with as_file(files("taafs_plugins").joinpath("native/csrc")) as sources:
-        target = cache_folder() / f"torch{torch.__version__.split('+')[0]}-{_key(sources)}" / LIBRARY
-        return toolchain.built_once(target, "the fused kernels", lambda compiler, out: _build(compiler, sources, out), again)
+    with _sources() as sources:
+        return toolchain.built_once(library_path(), "the fused kernels", lambda compiler, out: _build(compiler, sources, out), again)
 
 
 def _build(compiler: str, sources: Path, out: Path) -> None:

@@ -98,8 +98,14 @@ def cache_root() -> Path:
 
 
 @contextmanager
-def lock(path: Path, what: str = "it") -> Iterator[None]:
-    """One process builds, the others wait for it and say so."""
+def lock(path: Path, what: str = "it", wait: bool = True) -> Iterator[None]:
+    """One process builds, the others wait for it and say so, or do not wait.
+
+    Raises
+    ------
+    BuildError
+        Another process builds and ``wait`` is False; an operating system without such locks.
+    """
     try:
         import fcntl
     except ImportError:
@@ -108,6 +114,8 @@ def lock(path: Path, what: str = "it") -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise BuildError(f"another process builds {what}") from None
             say(f"waiting for another process that builds {what} ({path.parent})")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
