@@ -31,7 +31,8 @@ def machine(monkeypatch, tmp_path):
         path.unlink(missing_ok=True)
         if code:
             calls = f"open({str(tmp_path / 'calls')!r}, 'a').write('x')"
-            path.write_text(f"#!{sys.executable}\nimport sys\nif '--version' in sys.argv: print({version!r}); sys.exit()\n{calls}\n{code}\n")
+            asked = f"if '--version' in sys.argv: print({version!r}); sys.exit()"
+            path.write_text(f"#!{sys.executable}\nimport sys\n{asked}\n{calls}\n{code}\n")
             path.chmod(0o755)
 
     compiler.calls = lambda: len((tmp_path / "calls").read_text()) if (tmp_path / "calls").exists() else 0

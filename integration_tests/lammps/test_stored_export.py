@@ -17,8 +17,8 @@ HARTREES = EV["hartree"] / units.Hartree
 def numbers() -> tuple[dict, dict]:
     """Those of the model it was made from, and those of the stock network, in eV of CODATA 2018."""
     stored = references("torchani")
-    names = ("energy", "forces", "stress")
-    return tuple({key: HARTREES * np.array(part[key]) for key in names if key in part} for part in (stored["files"]["whole.pt"], stored["stock"]))
+    parts = stored["files"]["whole.pt"], stored["stock"]
+    return tuple({key: HARTREES * np.array(part[key]) for key in ("energy", "forces", "stress")} for part in parts)
 
 
 def test_an_exported_file_gives_the_numbers_of_its_model_in_ase():

@@ -6,6 +6,7 @@ import json as json_format
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,15 @@ from taafs_plugins.native import toolchain
 
 TORCH = ((2, 6), (2, 15))  # the kernels are tested from the first to the last
 SELF_CHECK = 1e-10  # largest relative difference of an engine from the Python engine
+EXTEND = """
+import sys
+from taafs_plugins.adapters import adapter
+from taafs_plugins.errors import TaafsError
+try:
+    adapter(sys.argv[1]).register()
+except TaafsError as error:
+    sys.exit(str(error))
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ def checks() -> Iterator[Check]:
     yield plugin()
     yield cache()
     threads = os.environ.get("OMP_NUM_THREADS")
-    yield Check("threads", None if not threads else True, f"OMP_NUM_THREADS={threads or 'not set'}", "" if threads else "export OMP_NUM_THREADS=1")
+    mend = "" if threads else "export OMP_NUM_THREADS=1, which is best on small machines"
+    yield Check("threads", True if threads else None, f"OMP_NUM_THREADS={threads or 'not set'}", mend)
     mirror = os.environ.get("TAAFS_DATA_MIRROR")
     there = not mirror or Path(mirror).is_dir()
     text = f"mirror folder {mirror}" if mirror else "downloaded on demand; TAAFS_DATA_MIRROR names a folder to use instead"
@@ -110,7 +121,8 @@ def engine() -> Check:
         return Check("engine", False, f"python, several times slower: {path} does not load ({first_line(error)})", "taafs cache clear")
     off = self_check("cpu")
     if not off < SELF_CHECK:
-        return Check("engine", False, f"the fused kernels differ from the Python engine by {off:.1e}", "export TAAFS_ENGINE=python, and report it")
+        mend = "export TAAFS_ENGINE=python, and report it"
+        return Check("engine", False, f"the fused kernels differ from the Python engine by {off:.1e}", mend)
     return Check("engine", True, f"fused, {path.parent}; differs from the Python engine by {off:.0e}")
 
 
@@ -130,7 +142,7 @@ def self_check(device: str) -> float:
             z = torch.linspace(-2, 2, 101, dtype=torch.float64, device=device).requires_grad_()
             y = act(z)
             (slope,) = torch.autograd.grad(y.sum(), z, create_graph=True)
-            results.append([y, slope, *torch.autograd.grad(slope.square().sum(), (z, act.delta))])
+            results.append([y.detach(), slope.detach(), *torch.autograd.grad(slope.square().sum(), (z, act.delta))])
     finally:
         use_engine(None)
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(*results, strict=True))
@@ -172,18 +184,18 @@ def gpu() -> Check:
 
 
 def a_host(host: str) -> Check:
-    """Installed, of a tested version, with the tested code."""
+    """Installed, of a tested version, with the tested code: extended in a process of its own, as hosts import much and say much."""
     found = adapter(host)
     if found.installed_version() is None:
-        return Check(host, None, "not installed", how_to_install(host))
+        return Check(host, None, f"not installed (tested: {', '.join(found.tested)})", how_to_install(host))
     try:
         number = found.check_version()
-        found.register()  # checks the code that would be extended
-        found.unregister()
     except HostError as error:
         return Check(host, False, str(error), how_to_install(host))
-    except ImportError as error:
-        return Check(host, False, f"does not import ({first_line(error)})", how_to_install(host))
+    done = subprocess.run([sys.executable, "-c", EXTEND, host], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or f"Python ends with status {done.returncode}").splitlines()[-1]
+        return Check(host, False, f"version {number}: {said}", how_to_install(host))
     return Check(host, True, f"version {number}, tested, and its code is the tested one")
 
 

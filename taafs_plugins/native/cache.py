@@ -1,4 +1,4 @@
-"""What the two builds keep (:mod:`.operators`, :mod:`.lammps`): looking at it and clearing it. Only files that a build makes are deleted."""
+"""What the two builds keep (:mod:`.operators`, :mod:`.lammps`): listed and cleared. Only files that a build makes are deleted."""
 
 from __future__ import annotations
 

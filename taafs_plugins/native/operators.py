@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from taafs_plugins.native import toolchain
-from taafs_plugins.native.toolchain import CACHE, BuildError
+from taafs_plugins.native.toolchain import CACHE, BuildError, instruction_sets
 
 LIBRARY = "libtaafs_fused.so"
 SECONDS = 20
@@ -123,3 +123,9 @@ def build_operator_library(again: bool = False) -> Path:
 def plugin_line(path: Path) -> str:
     """The line to set before ``lmp`` runs a model that was frozen with ``TAAFS_EXPORT=operator``."""
     return f"export DP_PLUGIN_PATH={path}"
+
+
+__all__ = [
+    "CACHE", "LIBRARY", "SECONDS", "BuildError", "build_operator_library", "cache_folder", "instruction_sets", "library", "library_path",
+    "plugin_line",
+]  # fmt: skip
