@@ -24,8 +24,8 @@ def test_doctor_names_every_host_and_lammps():
     assert found["LAMMPS"]["text"].startswith("Large-scale")
     assert found["engine"]["good"] and found["engine"]["text"].startswith("fused, ")
     assert set(found) == {
-        "torch", "engine", "compiler", "GPU", "deepmd", "chgnet", "torchani", "schnetpack", "LAMMPS", "pair_style taafs", "cache", "threads",
-        "data",
+        "torch", "engine", "compiler", "GPU", "deepmd", "chgnet", "torchani", "schnetpack", "LAMMPS", "pair_style taafs", "cache",
+        "threads", "data",
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def families() -> Table:
     """A row for each registered family: formula, trained numbers of a set and smoothness with its defaults, whether it starts as stock."""
     from taafs_plugins.activations import family_names, find_family, make_activation
 
-    table = Table("family", "formula", "numbers", "smooth", "starts as stock")
+    table = _table("family", "formula", "numbers", "smooth", "starts as stock")
     for name in family_names():
         family, act = find_family(name), make_activation(name)
         numbers = sum(p.numel() for p in act.coefficients().values())
@@ -39,13 +39,20 @@ def bases() -> Table:
     from taafs_plugins.activations import basis_names, find_family, resolve_spec
     from taafs_plugins.activations.taafs.bases import basis_kind
 
-    table = Table("basis", "functions of u = squash(z / scale)", "keys", "numbers", "smooth")
+    table = _table("basis", "functions of u = squash(z / scale)", "keys", "numbers", "smooth")
     for name in basis_names():
         kind = basis_kind(name)
         keys = ",".join(f"{key}={entry.default:g}" for key, entry in kind.keys.items())
         smooth = find_family("taafs").smoothness(resolve_spec(f"taafs:{name}"))
         functions = FUNCTIONS.get(name, "of another package")
         table.add_row(*map(_plain, (f"taafs:{name}", functions, keys, str(kind.build().numbers), smooth)))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a narrow terminal wraps and cuts nothing off
     return table
 
 
