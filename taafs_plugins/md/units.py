@@ -1,6 +1,6 @@
 """Units of energy of exported models, of ASE and of LAMMPS's unit styles; lengths are in Angstrom in all of them.
 
-ASE's own Hartree is that of CODATA 2014, 8e-9 larger: energies in eV of models in hartree differ by that from those of version 0.1.
+ASE's own Hartree is that of CODATA 2014, 8e-9 smaller: energies in eV of models in hartree are larger by that than in version 0.1.
 """
 
 from taafs_plugins.md.contract import ExportError
