@@ -1,7 +1,10 @@
 """Trainable activations (TAAFS) for the force-field codes people already use."""
 
+from __future__ import annotations
+
 import sys as _sys
 from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
 
 from taafs_plugins import moved as _moved
 
@@ -32,13 +35,22 @@ from taafs_plugins.training import (  # noqa: E402
     trainable_activations,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import torch
+    from ase import Atoms
+
+    from taafs_plugins.md.export import Comparison
+
 __version__ = "0.2.0"
 
 
 class _Package(_ModuleType):
     """``taafs_plugins.activations``: the package, and still the function of 0.1 that had the same name."""
 
-    def __call__(self, model):
+    def __call__(self, model: torch.nn.Module) -> dict[str, TrainableActivation]:
         """The former name of :func:`trainable_activations`."""
         return trainable_activations(model)
 
@@ -63,7 +75,14 @@ def disable(host: str) -> None:
     adapter(host).unregister()
 
 
-def export(model, path, structures=None, energy_unit=None, elements=None, dtype=None):
+def export(
+    model: torch.nn.Module | str | PathLike[str],
+    path: str | PathLike[str],
+    structures: Sequence[Atoms] | None = None,
+    energy_unit: str | None = None,
+    elements: Sequence[int | str] | None = None,
+    dtype: str | None = None,
+) -> Comparison:
     """Write a CHGNet, SchNetPack or TorchANI model for LAMMPS; see :func:`taafs_plugins.md.export.export`."""
     from taafs_plugins.md.export import export as write
 

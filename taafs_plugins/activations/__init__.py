@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import families as _families  # noqa: F401 - registers them
@@ -65,11 +66,11 @@ def resolve_spec(text: str | Spec, defaults: Mapping[str, Any] | None = None) ->
 
 def make_activation(
     spec: str | Spec,
-    replaces: str | Callable | nn.Module = "tanh",
+    replaces: str | Callable[..., Any] | nn.Module = "tanh",
     width: int | None = None,
     defaults: Mapping[str, Any] | None = None,
-    dtype=None,
-    device=None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
 ) -> TrainableActivation:
     """A trainable activation as an ``nn.Module``.
 
