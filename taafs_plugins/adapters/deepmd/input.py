@@ -209,6 +209,6 @@ def _check_before_missing_backends() -> None:
 
         return property(entry_point_hook)
 
-    for cls in Backend.get_backends().values():
+    for cls in dict.fromkeys(Backend.get_backends().values()):
         if (name := cls.__module__.split(".")[-1]) != "pytorch":
             CHECK.replace(cls, "entry_point_hook", hooked(cls.entry_point_hook, name))
