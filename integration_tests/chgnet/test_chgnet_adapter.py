@@ -193,7 +193,7 @@ def test_a_stock_process_refuses_a_converted_model(tuned, tmp_path):
     torch.save({"model": tuned.as_dict()}, tmp_path / "model.pth.tar")
     done = fresh("from chgnet.model import CHGNet\nCHGNet.from_file('model.pth.tar')", tmp_path)
     assert done.returncode != 0
-    assert "NotImplementedError" in done.stderr and "KeyError: \"taafs:chebyshev1," in done.stderr
+    assert "NotImplementedError" in done.stderr and 'KeyError: "taafs:chebyshev1,' in done.stderr
     assert "call taafs_plugins.enable('chgnet') before chgnet loads this model" in done.stderr
 
 

@@ -42,9 +42,7 @@ def test_groups_select_sites():
         taafs.convert(potential(), "taafs", sites="mesage")
 
 
-@pytest.mark.parametrize(
-    ("share", "added"), [("global", 8), ("network", 16), ("layer", 40), ("neuron", 8 * (4 * 16 + 8))]
-)
+@pytest.mark.parametrize(("share", "added"), [("global", 8), ("network", 16), ("layer", 40), ("neuron", 8 * (4 * 16 + 8))])
 def test_share(share, added):
     model = potential()
     assert taafs.convert(model, f"taafs:bspline,share={share}", sites=["message", "update", "head"]).added == added

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "taafs_plugins.activations"
 
 
-
 @dataclass(frozen=True)
 class Family:
     """A kind of trainable activation that specs can name.

@@ -201,9 +201,7 @@ def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key
     """
     for key, value in pairs:
         if key not in keys:
-            raise SpecError(
-                f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}."
-            )
+            raise SpecError(f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}.")
         try:
             keys[key].convert(value)
         except ValueError:
