@@ -111,6 +111,9 @@ def family_names() -> list[str]:
 def find_family(name: str) -> Family:
     """The registered family of this name.
 
+    >>> find_family("molu").formula
+    'z tanh(alpha exp(beta z))'
+
     Raises
     ------
     SpecError

@@ -49,6 +49,11 @@ def fixed_names() -> list[str]:
 def fixed_activation(activation: str | Callable[..., Any] | nn.Module) -> tuple[str, nn.Module]:
     """Name and module of a stock activation.
 
+    >>> fixed_activation(torch.tanh)
+    ('tanh', Tanh())
+    >>> fixed_activation(nn.CELU(0.1))
+    ('celu(0.1)', CELU(alpha=0.1))
+
     Parameters
     ----------
     activation : a name (``"silu"``), a function (``torch.nn.functional.silu``) or a module (``nn.SiLU()``)

@@ -122,7 +122,11 @@ def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
 
 
 def shared_by(spec: Spec, network: str) -> str | None:
-    """The key of the set of coefficients that a site of this network shares with others, or None when it has its own."""
+    """The key of the set of coefficients that a site of this network shares with others, or None when it has its own.
+
+    >>> shared_by(Spec("molu", None, {"share": "network"}), "fitting")
+    'fitting'
+    """
     return {"global": "", "network": network}.get(spec["share"])
 
 
