@@ -231,8 +231,9 @@ class TrainableActivation(nn.Module):
                 "build or convert it with the spec of the file."
             )  # fmt: skip
             return
-        if key not in state_dict:  # a file from before this check, or one that keeps numbers only
-            state_dict = {**state_dict, key: self.get_extra_state()}
+        state_dict = {name: value for name, value in state_dict.items() if name != key}
+        if type(self).get_extra_state is not nn.Module.get_extra_state:  # a file may keep numbers only
+            state_dict[key] = self.get_extra_state()
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def extra_repr(self) -> str:

@@ -36,9 +36,8 @@ class Patches:
         had, old = name in vars(owner), vars(owner).get(name)
         setattr(owner, name, new)
         undo = (lambda: setattr(owner, name, old)) if had else (lambda: delattr(owner, name))
-        self._undo.append(
-            (f"{getattr(owner, '__qualname__', getattr(owner, '__name__', owner))}.{name}", lambda: vars(owner).get(name) is new, undo)
-        )
+        label = getattr(owner, "__qualname__", getattr(owner, "__name__", owner))
+        self._undo.append((f"{label}.{name}", lambda: vars(owner).get(name) is new, undo))
 
     def rebind(self, package: str, name: str, old: Any, new: Any) -> None:
         """Replace a function in every loaded module of a package that imported it by name.
