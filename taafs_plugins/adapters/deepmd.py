@@ -22,7 +22,7 @@ from torch import nn
 
 from taafs_plugins.activations import SpecError, is_spec, parse_spec
 from taafs_plugins.activations.taafs import TAAFS
-from taafs_plugins.adapters import deepmd_files, deepmd_input, deepmd_training
+from taafs_plugins.adapters import deepmd_compress, deepmd_files, deepmd_input, deepmd_training
 from taafs_plugins.adapters.base import Adapter, HostError, Site
 
 # DeePMD's names for activations of the core; "gelu" there is the tanh approximation.
@@ -34,6 +34,7 @@ _KNOWN_CODE = {
     "MLPLayer": "14caf332991aec99",
     "DPAtomicModel.__init__": "c2c001c0bac8a149",
     "get_model_for_wrapper": "2d2f4bbeb895c177",
+    **deepmd_compress.KNOWN_CODE,
 }
 
 
@@ -41,7 +42,8 @@ def _code() -> dict[str, Any]:
     utils = importlib.import_module("deepmd.pt.utils.utils")
     mlp = importlib.import_module("deepmd.pt.model.network.mlp")
     atomic = importlib.import_module("deepmd.pt.model.atomic_model.dp_atomic_model")
-    return {"ActivationFn": utils.ActivationFn, "MLPLayer": mlp.MLPLayer, "DPAtomicModel.__init__": atomic.DPAtomicModel.__init__}
+    return {"ActivationFn": utils.ActivationFn, "MLPLayer": mlp.MLPLayer, "DPAtomicModel.__init__": atomic.DPAtomicModel.__init__,
+            **deepmd_compress.code()}  # fmt: skip
 
 
 def fingerprint(code: Any) -> str:
@@ -135,6 +137,7 @@ class DeepmdAdapter(Adapter):
 
     def __init__(self) -> None:
         self._undo: list = []
+        self._compress_later = False
 
     def register(self) -> None:
         """Teach ``ActivationFn``, ``MLPLayer``, ``get_model`` and the input check about specs; idempotent."""
@@ -145,6 +148,7 @@ class DeepmdAdapter(Adapter):
             plugins = importlib.import_module("deepmd.utils.activation_plugins").activation_plugins
             plugins.append(self)
             self._undo.append(lambda: plugins.remove(self))
+            self._compress_later = True  # PyTorch's modules are not loaded yet
             return
         code = _code()
         if changed := [name for name, item in code.items() if fingerprint(item) != _KNOWN_CODE[name]]:
@@ -157,7 +161,7 @@ class DeepmdAdapter(Adapter):
         self._patch_activation_fn(code["ActivationFn"])
         self._patch_layer(code["MLPLayer"])
         self._patch_blocks()
-        self._patch_compression()
+        self._undo.append(deepmd_compress.install())
         self._patch_model()
 
     def unregister(self) -> None:
@@ -178,6 +182,9 @@ class DeepmdAdapter(Adapter):
 
     def model_built(self, model: nn.Module) -> None:
         """Called at the end of ``DPAtomicModel.__init__``, for built and deserialised models alike."""
+        if self._compress_later:
+            self._compress_later = False
+            self._undo.extend(deepmd_compress.install_if_known(fingerprint))
         tie_shared(model)
 
     def carry_specs(self, target: dict, pretrained: dict) -> dict:
@@ -244,20 +251,6 @@ class DeepmdAdapter(Adapter):
             stock = cls.serialize
             cls.serialize = _serialize_with_coefficients(stock, where)
             self._undo.append(lambda cls=cls, stock=stock: setattr(cls, "serialize", stock))
-
-    def _patch_compression(self) -> None:
-        """``dp compress`` tabulates by the activation's name: refuse a spec in one sentence."""
-        cls = importlib.import_module("deepmd.pt.utils.tabulate").DPTabulate
-        stock = cls.__init__
-
-        @functools.wraps(stock)
-        def init(table, *args, **kwargs) -> None:
-            if any(isinstance(value, TAAFS) for value in (*args, *kwargs.values())):
-                raise deepmd_input.InputError("dp compress does not know trained activations; use the frozen model as it is.")
-            stock(table, *args, **kwargs)
-
-        cls.__init__ = init
-        self._undo.append(lambda: setattr(cls, "__init__", stock))
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
