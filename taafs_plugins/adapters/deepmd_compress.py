@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import nn
 
 from taafs_plugins.activations import is_spec
 from taafs_plugins.activations.fused import operator
-from taafs_plugins.adapters.deepmd_input import InputError
+from taafs_plugins.adapters.deepmd_input import InputError, activation_names
 
 log = logging.getLogger("deepmd.taafs")  # DeePMD-kit shows the records below "deepmd" only
 
@@ -234,20 +236,38 @@ def patch_model(cls: type) -> Callable[[], None]:
     return lambda: setattr(cls, "enable_compression", stock)
 
 
+def _file_has_spec(path: str) -> bool:
+    config = json.loads(torch.jit.load(path, map_location="cpu").model_def_script)
+    return any(is_spec(part["activation_function"]) for part, _ in activation_names(config))
+
+
 def patch_command(module: Any) -> Callable[[], None]:
-    """Let ``dp compress`` read a file that calls the fused operator (frozen with ``TAAFS_EXPORT=operator``)."""
+    """Let ``dp compress`` read files that call the fused operator, and say in one sentence what is wrong with a trained model's file."""
     stock = module.enable_compression
 
     @functools.wraps(stock)
-    def enable_compression(*args, **kwargs) -> None:
+    def enable_compression(input_file, *args, **kwargs) -> None:
         try:
-            return stock(*args, **kwargs)
-        except RuntimeError as error:
-            if "taafs::activation" not in str(error):
+            try:
+                return stock(input_file, *args, **kwargs)
+            except RuntimeError as error:
+                if "taafs::activation" not in str(error):
+                    raise
+            if operator() is None:
+                raise InputError(
+                    "dp compress: this file calls the fused operator, which cannot be built here; freeze it again without TAAFS_EXPORT."
+                )
+            return stock(input_file, *args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, InputError) or not Path(input_file).is_file() or not _file_has_spec(input_file):
                 raise
-        if operator() is None:
-            raise InputError("dp compress: this file calls the fused operator, which cannot be built here; freeze without TAAFS_EXPORT.")
-        stock(*args, **kwargs)
+            if "compress_data" in str(error):
+                raise InputError("dp compress: this model is compressed already; take the file that dp freeze wrote.") from error
+            if "minimum neighbor distance" in str(error):
+                raise InputError(
+                    "dp compress: the model was trained without neighbor statistics; name its training input with -t."
+                ) from error
+            raise
 
     module.enable_compression = enable_compression
     return lambda: setattr(module, "enable_compression", stock)
