@@ -62,7 +62,8 @@ def test_at_the_grid_points_the_tables_are_the_nets_to_rounding(spec):
     block = model.atomic_model.descriptor.sea
     model.enable_compression(5, 0.01, 0.1, -1)
     for net, data, info in zip(block.filter_layers.networks, block.compress_data, block.compress_info, strict=True):
-        x = (float(info[0]) + 0.01 * torch.arange(0, int(info[1] - info[0]) * 100, 7).double()).reshape(-1, 1).requires_grad_()
+        lower, upper = info.tolist()[:2]
+        x = (lower + 0.01 * torch.arange(0, int(upper - lower) * 100, 7).double()).reshape(-1, 1).requires_grad_()
         rows = data.detach()[::7][: len(x)].reshape(len(x), -1, 6)
         y = net(x)
         for column in range(0, y.shape[1], 5):

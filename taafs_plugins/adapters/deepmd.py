@@ -61,7 +61,7 @@ def activation_class() -> type:
         """A :class:`TAAFS` that DeePMD takes for its ``ActivationFn``; ``activation`` is the spec."""
 
         __jit_unused_properties__ = ("serialized_name",)
-        from_stock: bool = False
+        from_stock = False  # no annotation: torch.jit cannot read one made of text
         export_form: str = "folded"  # a frozen model is differentiated once
 
         def __init__(self, activation: str) -> None:
