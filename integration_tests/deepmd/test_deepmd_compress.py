@@ -159,6 +159,7 @@ def test_the_ends_and_what_is_beyond_them_are_stocks(small_water):
     assert torch.equal(info, ours_info) and stock.shape == ours.shape and not torch.equal(stock, ours)
     upper, last = float(info[1]), float(info[2])
     for net, table, _ in tables:
+
         def output(s, table=table):
             x = torch.tensor([[s]], dtype=torch.float64)
             row = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]], dtype=torch.float64)

@@ -153,40 +153,58 @@ def _without_spec(value: Any) -> Any:
     return "linear" if is_spec(getattr(value, "activation", value)) else value
 
 
-def patch_tables(cls: type) -> Callable[[], None]:
-    """Let DeePMD-kit's ``DPTabulate`` take trained activations; returns what undoes it."""
-    init, make_data, build_lower, build = cls.__init__, cls._make_data, cls._build_lower, cls.build
-
+def _init_with_curves(init: Callable) -> Callable:
     @functools.wraps(init)
-    def init_with_curves(table, *args, **kwargs) -> None:
+    def wrapped(table, *args, **kwargs) -> None:
         init(table, *map(_without_spec, args), **{key: _without_spec(value) for key, value in kwargs.items()})
         names = [layer["activation_function"] for net in table.embedding_net_nodes for layer in net["layers"]]
         table.curves = _Curves(table) if any(map(is_spec, names)) else None
 
+    return wrapped
+
+
+def _data_of_curves(make_data: Callable) -> Callable:
     @functools.wraps(make_data)
-    def make_data_of_curves(table, xx, idx):
+    def wrapped(table, xx, idx):
         return make_data(table, xx, idx) if table.curves is None else tuple(net_derivatives(table.curves.net(idx), xx))
 
+    return wrapped
+
+
+def _lower_and_compare(build_lower: Callable) -> Callable:
     @functools.wraps(build_lower)
-    def build_lower_and_compare(table, net, xx, idx, upper, lower, stride0, *rest) -> None:
+    def wrapped(table, net, xx, idx, upper, lower, stride0, *rest) -> None:
         build_lower(table, net, xx, idx, upper, lower, stride0, *rest)
         if table.curves is not None:
             table.curves.compare(table.data[net], xx, idx, (lower, upper), stride0)
 
+    return wrapped
+
+
+def _build_and_report(build: Callable) -> Callable:
     @functools.wraps(build)
-    def build_and_report(table, min_nbor_dist, extrapolate, stride0, stride1):
+    def wrapped(table, min_nbor_dist, extrapolate, stride0, stride1):
         found = build(table, min_nbor_dist, extrapolate, stride0, stride1)
         if table.curves is not None:
             # the host multiplies the user's step by 10 where the input is a cosine
             table.curves.report(stride0 / 10 if table.descrpt_type.startswith("T") else stride0)
         return found
 
-    cls.__init__, cls._make_data = init_with_curves, make_data_of_curves
-    cls._build_lower, cls.build = build_lower_and_compare, build_and_report
+    return wrapped
+
+
+def patch_tables(cls: type) -> Callable[[], None]:
+    """Let DeePMD-kit's ``DPTabulate`` take trained activations; returns what undoes it."""
+    init = cls.__init__
+    cls.__init__ = _init_with_curves(init)
+    inherited = {"_make_data": _data_of_curves, "_build_lower": _lower_and_compare, "build": _build_and_report}
+    for name, wrap in inherited.items():
+        setattr(cls, name, wrap(getattr(cls, name)))
 
     def undo() -> None:
         cls.__init__ = init
-        del cls._make_data, cls._build_lower, cls.build  # inherited ones
+        for name in inherited:
+            delattr(cls, name)
 
     return undo
 
@@ -211,9 +229,9 @@ def check_compressible(descriptor: nn.Module) -> None:
         elif block.attn_layer:
             reason = "has attention layers, which cannot be tabulated"
         elif block.tebd_input_mode != "strip":
-            reason = "needs \"tebd_input_mode\": \"strip\" in its descriptor from the start of training"
+            reason = 'needs "tebd_input_mode": "strip" in its descriptor from the start of training'
         elif block.resnet_dt:
-            reason = "has \"resnet_dt\": true, which DeePMD-kit does not tabulate for dpa1 and se_atten"
+            reason = 'has "resnet_dt": true, which DeePMD-kit does not tabulate for dpa1 and se_atten'
         else:
             continue
         raise InputError(f"dp compress: this model {reason}; use the frozen model as it is.")
@@ -298,6 +316,6 @@ def install() -> Callable[[], None]:
 
 
 def install_if_known(fingerprint: Callable[[Any], str]) -> list[Callable[[], None]]:
-    """:func:`install` where the host's code is that of :data:`KNOWN_CODE`, for a source build, which is not patched before a model is made."""
+    """For a source build, which is not patched before a model is made: :func:`install` where the code is that of :data:`KNOWN_CODE`."""
     same = all(fingerprint(item) == KNOWN_CODE[name] for name, item in code().items())
     return [install()] if same else []
