@@ -16,16 +16,18 @@ NEAREST = 0.85  # A, no pair of the water frames is nearer
 LIMITS = {"energy": 1e-8, "force": 1e-7, "virial": 1e-6}
 NETS = {"rcut": RCUT, "rcut_smth": 0.5, "neuron": [4, 8], "resnet_dt": False, "seed": 1}
 ATTEN = {"type": "dpa1", "sel": 40, "axis_neuron": 4, "attn_layer": 0, "tebd_dim": 4, "tebd_input_mode": "strip", **NETS}
+ANGLES = {"type": "se_e2_a", "sel": SEL, "axis_neuron": 4, "type_one_side": True, **NETS}
+RADII = {"type": "se_e2_r", "sel": SEL, **NETS}
 DESCRIPTORS = {
-    "se_e2_a": {"type": "se_e2_a", "sel": SEL, "axis_neuron": 4, **NETS},
-    "two-sided": {"type": "se_e2_a", "sel": SEL, "axis_neuron": 4, "type_one_side": False, **NETS},
-    "excluded": {"type": "se_e2_a", "sel": SEL, "axis_neuron": 4, "type_one_side": False, "exclude_types": [[0, 0]], **NETS},
-    "se_e2_r": {"type": "se_e2_r", "sel": SEL, **NETS},
+    "se_e2_a": ANGLES,
+    "two-sided": {**ANGLES, "type_one_side": False},
+    "excluded": {**ANGLES, "type_one_side": False, "exclude_types": [[0, 0]]},
+    "se_e2_r": RADII,
     "se_e3": {"type": "se_e3", **NETS, "sel": [8, 16], "rcut": 2.5},
     "dpa1": ATTEN,
     "dpa1 one-sided": {**ATTEN, "type_one_side": True},
-    "hybrid": {"type": "hybrid", "list": [{"type": "se_e2_a", "sel": SEL, "axis_neuron": 4, **NETS}, {"type": "se_e2_r", "sel": SEL, **NETS}]},
-}  # fmt: skip
+    "hybrid": {"type": "hybrid", "list": [ANGLES, RADII]},
+}
 
 
 def randomise(model: torch.nn.Module, scale: float) -> None:

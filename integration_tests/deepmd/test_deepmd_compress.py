@@ -147,7 +147,7 @@ def test_the_derivatives_are_those_of_finite_differences():
 
 
 def test_the_ends_and_what_is_beyond_them_are_stocks(small_water):
-    """Same table configuration; beyond the last point values are on a line, between the fine part and the last point they follow the curve."""
+    """Same table configuration; beyond the last point values are on a line, before it they follow the curve."""
     tables = []
     for spec in ("tanh", "taafs:chebyshev1"):
         model = make("se_e2_a", spec, 0.02)
