@@ -142,7 +142,7 @@ def test_gradients_per_sample(spec, base, engine):
 
 
 @cases
-@pytest.mark.parametrize(("frozen", "quiet"), itertools.product((False, True), repeat=2))
+@pytest.mark.parametrize(("frozen", "quiet"), list(itertools.product((False, True), repeat=2)))
 def test_tangents_are_those_of_reverse_mode(spec, base, frozen, quiet, engine):
     """Also with frozen coefficients and under ``no_grad``, where no graph is asked for."""
     act, z, along = activation(spec, base), numbers(2, WIDTH), numbers(2, WIDTH, seed=6)
@@ -176,12 +176,12 @@ def test_forward_mode_over_reverse_mode(spec, base, engine):
     first = torch.autograd.grad(y, inputs, along, retain_graph=True)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(z, along)
-        (of_dual,) = torch.autograd.grad(act(dual).sin().sum(), dual)
+        (of_dual,) = torch.autograd.grad(act(dual).sin().sum(), dual, create_graph=True)  # torch's own silu_backward needs it
         same(forward_ad.unpack_dual(of_dual).tangent, expected[0])
         gy = forward_ad.make_dual(torch.ones_like(y), along)
-        same([forward_ad.unpack_dual(x).tangent for x in torch.autograd.grad(y, inputs, gy, retain_graph=True)], first)
+        same([forward_ad.unpack_dual(x).tangent for x in torch.autograd.grad(y, inputs, gy, create_graph=True)], first)
         hz = forward_ad.make_dual(torch.ones_like(g), along)
-        same([forward_ad.unpack_dual(x).tangent for x in torch.autograd.grad(g, inputs, hz, retain_graph=True)], expected)
+        same([forward_ad.unpack_dual(x).tangent for x in torch.autograd.grad(g, inputs, hz, create_graph=True)], expected)
 
 
 @cases

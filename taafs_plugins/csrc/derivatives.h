@@ -34,7 +34,7 @@ inline Tensor plain_sum(const Settings& s, const Tensor& x, const Tensor& delta)
     const Tensor y = plain_curve(c, c.from_u ? x : plain_squash(c, x), theta, matrix);
     switch (c.base) {
         case Base::Tanh: return y + x;
-        case Base::Silu: return y + at::silu(x);
+        case Base::Silu: return y + x * x.sigmoid();  // at::silu has no tangent of its backward
         case Base::Celu: return y + at::celu(x, kCelu);
         default: return y;
     }

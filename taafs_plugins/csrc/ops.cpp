@@ -29,7 +29,6 @@ Settings make_settings(const Tensor& theta_start, const Tensor& matrix, at::IntA
     c.base = Base(kind[5] & 3);
     c.from_u = kind[5] & 4;
     c.scale = scale;
-    c.matrix = matrix.const_data_ptr<double>();
     return s;
 }
 
@@ -38,8 +37,9 @@ Tensor activation(const Tensor& z, const Tensor& delta, const Tensor& theta_star
                 "taafs::activation takes float32 and float64 tensors on the CPU");
     TORCH_CHECK(delta.dim() == 1 || (z.dim() > 0 && z.size(-1) == delta.size(0)),
                 "taafs::activation: one row of coefficients for each entry of the last axis is needed");
-    const Settings s = make_settings(theta_start, matrix, kind, rate, scale);
+    Settings s = make_settings(theta_start, matrix, kind, rate, scale);
     if (transformed(z) || transformed(delta)) return plain_activation(s, z, delta);
+    s.curve.matrix = matrix.const_data_ptr<double>();
     return torch::autograd::compute_requires_grad(z, delta) ? forward(s, z, delta) : forward_values(s, z, delta).first;
 }
 
@@ -51,3 +51,6 @@ TORCH_LIBRARY(taafs, m) {
     // kind = [shape, a, b, numbers, squash, base + 4 from_u], see curve.h; matrix float64 on the CPU, contiguous.
     m.def("activation(Tensor z, Tensor delta, Tensor theta_start, Tensor matrix, int[] kind, float rate, float scale) -> Tensor", &taafs::activation);
 }
+
+// vmap would loop over slices otherwise.
+TORCH_LIBRARY_IMPL(taafs, FuncTorchBatchedDecomposition, m) { m.impl("activation", &taafs::activation); }
