@@ -181,14 +181,7 @@ class TrainableActivation(nn.Module):
         z : tensor [..., C], of the coefficients' dtype
         order : 0 for the value
         """
-        x = z.detach().requires_grad_()
-        with torch.enable_grad():
-            y = self.plain(x)
-            for _ in range(order):
-                if not y.requires_grad:  # a constant
-                    return torch.zeros_like(z)
-                (y,) = torch.autograd.grad(y.sum(), x, create_graph=True, materialize_grads=True)
-        return y.detach()
+        return derivatives(self, z, order)[order]
 
     # Exported forms -------------------------------------------------------------------------------------------------------------
 
@@ -239,6 +232,26 @@ class TrainableActivation(nn.Module):
     def extra_repr(self) -> str:
         """The spec and the replaced activation, for ``print(model)``."""
         return f"{self.spec}, replaces={self.base_name}"
+
+
+def derivatives(activation: Callable, z: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """``[y, dy/dz, ...]`` up to ``order`` of an elementwise activation, trained or stock, each of the shape and dtype of z.
+
+    Parameters
+    ----------
+    activation : with parameters in the dtype of z; of a trainable one its plain form is differentiated
+    z : [..., C]
+    """
+    with torch.enable_grad():
+        x = z.detach().requires_grad_()
+        found = [getattr(activation, "plain", activation)(x)]
+        for _ in range(order):
+            last = found[-1]
+            if not last.requires_grad:  # relu' is a constant
+                found.append(torch.zeros_like(x))
+                continue
+            found += torch.autograd.grad(last.sum(), x, create_graph=True, materialize_grads=True)
+    return [y.detach() for y in found]
 
 
 def read_meaning(state: torch.Tensor) -> str | None:
