@@ -234,7 +234,7 @@ class TrainableActivation(nn.Module):
         return f"{self.spec}, replaces={self.base_name}"
 
 
-def derivatives(activation: Callable, z: torch.Tensor, order: int) -> list[torch.Tensor]:
+def derivatives(activation: Callable[..., Any], z: torch.Tensor, order: int) -> list[torch.Tensor]:
     """``[y, dy/dz, ...]`` up to ``order`` of an elementwise activation, trained or stock, each of the shape and dtype of z.
 
     Parameters
