@@ -53,9 +53,8 @@ def numbers(*shape: int, dtype: torch.dtype = F64, seed: int = 2) -> torch.Tenso
 
 def network(spec: str, base: str) -> nn.Module:
     torch.manual_seed(3)
-    return nn.Sequential(
-        nn.Linear(3, WIDTH), activation(spec, base), nn.Linear(WIDTH, WIDTH), activation(spec, base), nn.Linear(WIDTH, 2)
-    ).double()
+    layers = nn.Linear(3, WIDTH), activation(spec, base), nn.Linear(WIDTH, WIDTH), activation(spec, base), nn.Linear(WIDTH, 2)
+    return nn.Sequential(*layers).double()
 
 
 def rows(y: torch.Tensor, x, create_graph: bool = False) -> list[torch.Tensor]:
