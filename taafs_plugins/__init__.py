@@ -3,16 +3,24 @@
 Names are imported when they are first asked for: ``taafs --help`` starts without torch.
 """
 
+from __future__ import annotations
+
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taafs_plugins import moved as _moved
 
 _moved.install()
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import torch
+    from ase import Atoms
+
     from taafs_plugins import activations
     from taafs_plugins.activations import (
         TAAFS,
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients
     from taafs_plugins.conversion import convert, restore, sites
     from taafs_plugins.errors import TaafsError
+    from taafs_plugins.md.export import Comparison
     from taafs_plugins.training import (
         calibrate,
         check_gradients,
@@ -41,16 +50,27 @@ if TYPE_CHECKING:
 # where each public name is defined
 _HOMES = {
     "taafs_plugins.activations": (
-        "TAAFS", "SpecError", "TrainableActivation", "make_activation",
-        "parse_spec", "register_basis", "register_family", "resolve_spec",
+        "TAAFS",
+        "SpecError",
+        "TrainableActivation",
+        "make_activation",
+        "parse_spec",
+        "register_basis",
+        "register_family",
+        "resolve_spec",
     ),
     "taafs_plugins.adapters": ("HostError", "adapter"),
     "taafs_plugins.coefficients": ("CoefficientFileError", "load_coefficients", "save_coefficients"),
     "taafs_plugins.conversion": ("convert", "restore", "sites"),
     "taafs_plugins.errors": ("TaafsError",),
     "taafs_plugins.training": (
-        "calibrate", "check_gradients", "check_optimizer",
-        "count_parameters", "freeze_all_but_coefficients", "parameter_groups", "trainable_activations",
+        "calibrate",
+        "check_gradients",
+        "check_optimizer",
+        "count_parameters",
+        "freeze_all_but_coefficients",
+        "parameter_groups",
+        "trainable_activations",
     ),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -59,7 +79,7 @@ _PARTS = ("activations", "adapters", "coefficients", "conversion", "errors", "na
 __version__ = "0.2.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """A public name, imported now; later it is found without this function."""
     if name in _MODULES:
         value = getattr(_import_module(_MODULES[name]), name)
@@ -78,7 +98,7 @@ def __dir__() -> list[str]:
 class _Package(_ModuleType):
     """``taafs_plugins.activations``: the package, and still the function of 0.1 that had the same name."""
 
-    def __call__(self, model):
+    def __call__(self, model: torch.nn.Module) -> dict[str, TrainableActivation]:
         """The former name of :func:`taafs_plugins.training.trainable_activations`."""
         return __getattr__("trainable_activations")(model)
 
@@ -89,7 +109,7 @@ class _Top(_ModuleType):
     Programs written for 0.1 call ``taafs_plugins.activations(model)``, which then hid the package of that name.
     """
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "activations":
             value.__class__ = _Package
         super().__setattr__(name, value)
@@ -118,7 +138,14 @@ def disable(host: str) -> None:
     adapter(host).unregister()
 
 
-def export(model, path, structures=None, energy_unit=None, elements=None, dtype=None):
+def export(
+    model: torch.nn.Module | str | PathLike[str],
+    path: str | PathLike[str],
+    structures: Sequence[Atoms] | None = None,
+    energy_unit: str | None = None,
+    elements: Sequence[int | str] | None = None,
+    dtype: str | None = None,
+) -> Comparison:
     """Write a CHGNet, SchNetPack or TorchANI model for LAMMPS; see :func:`taafs_plugins.md.export.export`."""
     from taafs_plugins.md.export import export as write
 

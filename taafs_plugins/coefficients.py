@@ -11,7 +11,7 @@ from torch import nn
 
 from taafs_plugins.activations import SpecError, TrainableActivation, resolve_spec
 from taafs_plugins.adapters import adapter_for
-from taafs_plugins.adapters.sites import build_shared
+from taafs_plugins.adapters.sites import Site, build_shared
 from taafs_plugins.errors import TaafsError
 from taafs_plugins.files import replacing
 from taafs_plugins.training import NOTHING
@@ -90,10 +90,10 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
     table = {site.name: site for site in adapter.sites(model)}
     if missing := [name for name in specs if name not in table]:
         raise CoefficientFileError(f"{path} has coefficients for {', '.join(missing)}, which this model does not have.")
-    by_spec: dict[str, list] = {}
+    by_spec: dict[str, list[Site]] = {}
     for name, spec in specs.items():
         by_spec.setdefault(spec, []).append(table[name])
-    built = {}
+    built: dict[str, TrainableActivation] = {}
     for spec, sites in by_spec.items():
         built.update(zip((s.name for s in sites), build_shared(resolve_spec(spec), sites), strict=True))
     for name, act in built.items():

@@ -66,9 +66,7 @@ def fetch(path: str) -> Path:
     if url is None and not target.is_file():
         raise DataError(f"{path} was converted by hand and cannot be downloaded; set {MIRROR} to a folder that holds it.")
     try:
-        return Path(
-            pooch.retrieve(url or "", known_hash, fname=target.name, path=target.parent, progressbar=_progressbar())
-        )
+        return Path(pooch.retrieve(url or "", known_hash, fname=target.name, path=target.parent, progressbar=_progressbar()))
     except ValueError as error:
         raise DataError(f"The download of {path} does not have the registered SHA-256 ({error}).") from None
     except OSError as error:

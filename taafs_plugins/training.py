@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,8 +35,15 @@ def _coefficient_ids(model: nn.Module) -> set[int]:
     return {id(p) for act in trainable_activations(model).values() for p in act.coefficients().values()}
 
 
-def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None = None) -> list[dict]:
+def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None = None) -> list[dict[str, Any]]:
     """Two parameter groups for a torch optimiser: the host's own weights, and all coefficients.
+
+    >>> from taafs_plugins import make_activation
+    >>> model = nn.Sequential(nn.Linear(3, 4), make_activation("taafs:chebyshev1"), nn.Linear(4, 1))
+    >>> [(group["name"], group["lr"]) for group in parameter_groups(model, lr=1e-3, coefficient_lr=1e-2)]
+    [('weights', 0.001), ('coefficients', 0.01)]
+    >>> count_parameters(model), list(trainable_activations(model))
+    (29, ['1'])
 
     Parameters
     ----------
@@ -105,9 +113,10 @@ class _Measured:
     """Sum of squares and count of an activation's inputs."""
 
     def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
+        self.total: float = 0.0
+        self.count: int = 0
 
-    def record(self, _module: nn.Module, inputs: tuple) -> None:
+    def record(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A forward pre-hook."""
         z = inputs[0].detach().double()
         self.total += float((z * z).sum())
@@ -116,7 +125,7 @@ class _Measured:
     @property
     def rms(self) -> float:
         """Root mean square."""
-        return max((self.total / self.count) ** 0.5, 1e-12)
+        return max(float((self.total / self.count) ** 0.5), 1e-12)
 
 
 @contextmanager

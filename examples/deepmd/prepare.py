@@ -11,7 +11,6 @@ deepmd.write_zuo_systems(frames, Path("data/train"))
 deepmd.write_zuo_systems(test, Path("data/test"))
 
 
-
 def is_orthorhombic(frame: dict) -> bool:
     """LAMMPS data files are written for orthorhombic cells only."""
     cell = np.array(frame["atoms"]["lattice_mat"])

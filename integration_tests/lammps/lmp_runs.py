@@ -105,4 +105,3 @@ def worst(ours: dict, theirs: dict) -> float:
     """The largest difference of any of the numbers, each relative to the largest of its kind."""
     assert ours.keys() == theirs.keys()
     return max(float(np.abs(np.asarray(ours[k]) - theirs[k]).max() / max(1e-3, np.abs(theirs[k]).max())) for k in ours)
-

@@ -57,8 +57,7 @@ def ethanol(count=3, part="test", periodic=False):
     """The first frames of rMD17 ethanol as ASE atoms."""
     frames = _npz(part)
     return [
-        Atoms(frames["nuclear_charges"], frames["coords"][i], cell=np.eye(3) * 12 if periodic else None, pbc=periodic)
-        for i in range(count)
+        Atoms(frames["nuclear_charges"], frames["coords"][i], cell=np.eye(3) * 12 if periodic else None, pbc=periodic) for i in range(count)
     ]
 
 

@@ -21,9 +21,7 @@ def small_model(activation="celu", members=1, seed=0, dims=(12, 10, 8), dtype=to
         radial=ANIRadial.cover_linearly(start=0.9, cutoff=5.2, eta=19.7, num_shifts=6),
         num_species=4,
     )
-    nets = [
-        ANINetworks.build(SYMBOLS, aev.out_dim, {}, activation=activation, bias=True, default_dims=dims) for _ in range(members)
-    ]
+    nets = [ANINetworks.build(SYMBOLS, aev.out_dim, {}, activation=activation, bias=True, default_dims=dims) for _ in range(members)]
     return ANI(SYMBOLS, aev, Ensemble(nets) if members > 1 else nets[0], SelfEnergy(SYMBOLS, (-0.5, -38.0, -54.6, -75.1))).to(dtype)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import families as _families  # noqa: F401 - registers them
@@ -20,6 +21,12 @@ from taafs_plugins.activations.taafs.shapes import Basis
 
 def parse_spec(text: str | Spec) -> Spec:
     """Read a spec such as ``"taafs:bspline,grid=7"``; a :class:`Spec` is given back as it is.
+
+    >>> parse_spec("taafs:bspline,grid=7")["grid"]
+    7
+    >>> parse_spec("taafs:bsplin")
+    Traceback (most recent call last):
+    taafs_plugins.activations.spec.SpecError: Unknown basis 'bsplin'. Did you mean 'bspline'? Known: bspline, ...
 
     Returns
     -------
@@ -54,6 +61,9 @@ def is_spec(text: Any) -> bool:
 def resolve_spec(text: str | Spec, defaults: Mapping[str, Any] | None = None) -> Spec:
     """The spec with every key set, a host's ``defaults`` before the general ones.
 
+    >>> str(resolve_spec("taafs:fourier", {"rate": 10.0}))
+    'taafs:fourier,n=4,share=layer,residual=plain,squash=tanh,scale=1,init=zero,rate=10'
+
     Raises
     ------
     SpecError
@@ -65,11 +75,11 @@ def resolve_spec(text: str | Spec, defaults: Mapping[str, Any] | None = None) ->
 
 def make_activation(
     spec: str | Spec,
-    replaces: str | Callable | nn.Module = "tanh",
+    replaces: str | Callable[..., Any] | nn.Module = "tanh",
     width: int | None = None,
     defaults: Mapping[str, Any] | None = None,
-    dtype=None,
-    device=None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
 ) -> TrainableActivation:
     """A trainable activation as an ``nn.Module``.
 
@@ -82,6 +92,9 @@ def make_activation(
     dtype, device : of the coefficients; default: torch's
 
     >>> act = make_activation("taafs:bspline,grid=5", replaces="silu")
+    >>> z = torch.linspace(-3, 3, 7)
+    >>> torch.equal(act(z), torch.nn.functional.silu(z))  # theta = 0: the stock activation to the last bit
+    True
 
     Raises
     ------

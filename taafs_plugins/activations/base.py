@@ -6,9 +6,9 @@ Whatever handles activations (conversion, coefficient files, training, plots, ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class Place:
     dtype, device : of the coefficients; None for torch's defaults
     """
 
-    replaces: str | Callable | nn.Module = "tanh"
+    replaces: str | Callable[..., Any] | nn.Module = "tanh"
     width: int | None = None
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None
@@ -76,6 +76,10 @@ class TrainableActivation(nn.Module):
     # Buffers that belong to the coefficients, so that sharing those shares them.
     shared_buffers = ("theta_start",)
 
+    if TYPE_CHECKING:  # for type checkers alone: TorchScript cannot read a class's annotations as text
+        theta_start: torch.Tensor
+        delta: torch.Tensor
+
     def __init__(self, spec: Spec, place: Place, start: torch.Tensor, trained: bool = True) -> None:
         nn.Module.__init__(self)  # not super(): a host's own activation class may come next in the order of bases
         if spec["share"] == "neuron" and place.width is None:
@@ -93,12 +97,12 @@ class TrainableActivation(nn.Module):
                 raise SpecError(f"theta of '{self.spec}' needs {torch.Size(shape).numel()} numbers, got {len(values)}.")
             start = torch.tensor(values, dtype=torch.float64, device="cpu").reshape(shape)
         # Where no device is named, the one that torch would give a stock layer's weights.
-        kind = {"dtype": place.dtype or torch.get_default_dtype(), "device": place.device or torch.get_default_device()}
-        self.register_buffer("theta_start", start.expand(shape).clone().to(**kind))
+        dtype, device = place.dtype or torch.get_default_dtype(), place.device or torch.get_default_device()
+        self.register_buffer("theta_start", start.expand(shape).clone().to(dtype=dtype, device=device))
         if trained:
-            self.delta = nn.Parameter(torch.zeros(shape, **kind))
+            self.delta = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
         else:
-            self.register_buffer("delta", torch.zeros(shape, **kind))
+            self.register_buffer("delta", torch.zeros(shape, dtype=dtype, device=device))
 
     # Coefficients ---------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +151,7 @@ class TrainableActivation(nn.Module):
     @property
     def wants_scale(self) -> bool:
         """Whether the spec asks for a scale that is measured on frames."""
-        return self.spec.get("scale") == "auto"
+        return bool(self.spec.get("scale") == "auto")
 
     def set_scale(self, value: float) -> None:
         """Take a measured scale.
@@ -177,14 +181,7 @@ class TrainableActivation(nn.Module):
         z : tensor [..., C], of the coefficients' dtype
         order : 0 for the value
         """
-        x = z.detach().requires_grad_()
-        with torch.enable_grad():
-            y = self.plain(x)
-            for _ in range(order):
-                if not y.requires_grad:  # a constant
-                    return torch.zeros_like(z)
-                (y,) = torch.autograd.grad(y.sum(), x, create_graph=True, materialize_grads=True)
-        return y.detach()
+        return derivatives(self, z, order)[order]
 
     # Exported forms -------------------------------------------------------------------------------------------------------------
 
@@ -210,7 +207,10 @@ class TrainableActivation(nn.Module):
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing to set: a state dict of another spec was refused before (see :meth:`_load_from_state_dict`)."""
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any], strict: bool, missing: list[str],
+        unexpected: list[str], errors: list[str],
+    ) -> None:  # fmt: skip
         """Refuses numbers of another spec: many have as many, and ``rate`` does not show in their shape."""
         key = f"{prefix}_extra_state"
         own = self.meaning()
@@ -224,12 +224,34 @@ class TrainableActivation(nn.Module):
                 "build or convert it with the spec of the file."
             )  # fmt: skip
             return
-        if key not in state_dict:  # a file from before this check, or one that keeps numbers only
-            state_dict = {**state_dict, key: self.get_extra_state()}
+        state_dict = {name: value for name, value in state_dict.items() if name != key}
+        if type(self).get_extra_state is not nn.Module.get_extra_state:  # a file may keep numbers only
+            state_dict[key] = self.get_extra_state()
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def extra_repr(self) -> str:
+        """The spec and the replaced activation, for ``print(model)``."""
         return f"{self.spec}, replaces={self.base_name}"
+
+
+def derivatives(activation: Callable[..., Any], z: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """``[y, dy/dz, ...]`` up to ``order`` of an elementwise activation, trained or stock, each of the shape and dtype of z.
+
+    Parameters
+    ----------
+    activation : with parameters in the dtype of z; of a trainable one its plain form is differentiated
+    z : [..., C]
+    """
+    with torch.enable_grad():
+        x = z.detach().requires_grad_()
+        found = [getattr(activation, "plain", activation)(x)]
+        for _ in range(order):
+            last = found[-1]
+            if not last.requires_grad:  # relu' is a constant
+                found.append(torch.zeros_like(x))
+                continue
+            found += torch.autograd.grad(last.sum(), x, create_graph=True, materialize_grads=True)
+    return [y.detach() for y in found]
 
 
 def read_meaning(state: torch.Tensor) -> str | None:

@@ -34,7 +34,7 @@ class FormulaActivation(TrainableActivation):
     def plain(self, z: torch.Tensor) -> torch.Tensor:
         """The formula at z, computed in the numbers' dtype."""
         theta = torch.add(self.theta_start, self.delta, alpha=self.rate)
-        return self.formula(z.to(self.delta.dtype), theta.unbind(-1)).to(z.dtype)
+        return self.formula(z.to(self.delta.dtype), list(theta.unbind(-1))).to(z.dtype)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Activation of z, same shape and dtype.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "taafs_plugins.activations"
 
 
-
 @dataclass(frozen=True)
 class Family:
     """A kind of trainable activation that specs can name.
@@ -111,6 +110,9 @@ def family_names() -> list[str]:
 
 def find_family(name: str) -> Family:
     """The registered family of this name.
+
+    >>> find_family("molu").formula
+    'z tanh(alpha exp(beta z))'
 
     Raises
     ------

@@ -33,7 +33,11 @@ class Key:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """``"Did you mean 'x'? "`` when something known is close to ``word``, else an empty string."""
+    """``"Did you mean 'x'? "`` when something known is close to ``word``, else an empty string.
+
+    >>> nearest("bsplin", ["bspline", "fourier"])
+    "Did you mean 'bspline'? "
+    """
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'? " if close else ""
 
@@ -125,6 +129,9 @@ class Spec:
     """A parsed spec. ``options`` holds only the keys that are set, already converted.
 
     ``str(spec)`` gives the text back; ``parse(str(spec)) == spec``. ``resolved`` says that every key has its value.
+
+    >>> str(Spec("taafs", "bspline", {"grid": 7, "rate": 10.0}))
+    'taafs:bspline,grid=7,rate=10'
     """
 
     family: str
@@ -153,7 +160,11 @@ class Spec:
 
 
 def format_value(value: Any) -> str:
-    """A value as a spec prints it: shortest text that reads back to the same number."""
+    """A value as a spec prints it: shortest text that reads back to the same number.
+
+    >>> format_value((1.0, 0.1, -2e-30))
+    '1/0.1/-2e-30'
+    """
     if isinstance(value, tuple):
         return "/".join(format_value(v) for v in value)
     if isinstance(value, float):
@@ -163,6 +174,9 @@ def format_value(value: Any) -> str:
 
 def split(text: str) -> tuple[str, str | None, list[tuple[str, str]]]:
     """Split a spec into family, variant and (key, text) pairs without judging them.
+
+    >>> split("taafs:bspline, grid=7")
+    ('taafs', 'bspline', [('grid', '7')])
 
     Raises
     ------
@@ -201,9 +215,7 @@ def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key
     """
     for key, value in pairs:
         if key not in keys:
-            raise SpecError(
-                f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}."
-            )
+            raise SpecError(f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}.")
         try:
             keys[key].convert(value)
         except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ class ShiftedSoftplus(nn.Module):
     """ln(1 + exp z) - ln 2, as SchNet uses it."""
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """The activation of z, same shape and dtype."""
         return F.softplus(z) - math.log(2.0)
 
 
@@ -44,8 +46,13 @@ def fixed_names() -> list[str]:
     return list(_NAMES)
 
 
-def fixed_activation(activation: str | Callable | nn.Module) -> tuple[str, nn.Module]:
+def fixed_activation(activation: str | Callable[..., Any] | nn.Module) -> tuple[str, nn.Module]:
     """Name and module of a stock activation.
+
+    >>> fixed_activation(torch.tanh)
+    ('tanh', Tanh())
+    >>> fixed_activation(nn.CELU(0.1))
+    ('celu(0.1)', CELU(alpha=0.1))
 
     Parameters
     ----------
@@ -89,7 +96,7 @@ def name_class(class_name: str, name: str) -> None:
 def module_name(module: nn.Module) -> str:
     """Short name of an activation module; ``celu(0.1)`` for CELU with a constant of its own."""
     if hasattr(module, "taafs_name"):  # a host's own activation, named by its adapter
-        return module.taafs_name
+        return str(module.taafs_name)
     if type(module).__name__ in _CLASS_NAMES:
         return _CLASS_NAMES[type(module).__name__]
     if isinstance(module, nn.CELU | nn.ELU) and module.alpha != 1.0:
@@ -109,4 +116,5 @@ class Wrapped(nn.Module):
         self.function = function
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """The function of z."""
         return self.function(z)

@@ -37,7 +37,8 @@ def adapter(host: str) -> Adapter:
     """
     if host not in hosts():
         raise HostError(f"There is no adapter for '{host}'. {nearest(host.lower(), list(hosts()))}There are: {', '.join(hosts())}.")
-    return importlib.import_module(hosts()[host]).ADAPTER
+    found: Adapter = importlib.import_module(hosts()[host]).ADAPTER
+    return found
 
 
 def adapter_for(model: Any) -> Adapter:

@@ -55,11 +55,11 @@ class Site:
         return isinstance(self.current, TrainableActivation)
 
 
-class SiteTable(list):
+class SiteTable(list[Site]):
     """The sites of a model; prints as a table."""
 
     def __str__(self) -> str:
-        rows = [("site", "group", "call", "activation", "shape", "coefficients", "by default")]
+        rows: list[tuple[str, ...]] = [("site", "group", "call", "activation", "shape", "coefficients", "by default")]
         rows += [self._row(site) for site in self]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -122,7 +122,11 @@ def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
 
 
 def shared_by(spec: Spec, network: str) -> str | None:
-    """The key of the set of coefficients that a site of this network shares with others, or None when it has its own."""
+    """The key of the set of coefficients that a site of this network shares with others, or None when it has its own.
+
+    >>> shared_by(Spec("molu", None, {"share": "network"}), "fitting")
+    'fitting'
+    """
     return {"global": "", "network": network}.get(spec["share"])
 
 

@@ -109,9 +109,7 @@ def _facts(checkpoint: Path, folder: Path) -> dict:
 def _accuracy_table(rows: dict) -> Table:
     table = Table("", "parameters", "steps", "energy RMSE\nmeV/atom", "force RMSE\neV/A", "s/step", title="Held-out test frames")
     for name, r in rows.items():
-        table.add_row(
-            name, str(r["parameters"]), str(r["steps"]), f"{1e3 * r['energy']:.3f}", f"{r['force']:.4f}", f"{r['step']:.4f}"
-        )
+        table.add_row(name, str(r["parameters"]), str(r["steps"]), f"{1e3 * r['energy']:.3f}", f"{r['force']:.4f}", f"{r['step']:.4f}")
     (stock, ours) = rows.values()
     ratio = {key: ours[key] / stock[key] for key in ("energy", "force", "step")}
     added = ours["parameters"] - stock["parameters"]

@@ -62,7 +62,9 @@ def single_point(models: list[str], folder: Path, names: list[str], ranks: int =
     With several models the first one's values are returned and the model deviation is in ``deviation.out``.
     """
     deviation = "out_file deviation.out out_freq 1" if len(models) > 1 else ""
-    script = header(f"deepmd {' '.join(models)} {deviation}\npair_coeff * * {' '.join(names)}") + """
+    script = (
+        header(f"deepmd {' '.join(models)} {deviation}\npair_coeff * * {' '.join(names)}")
+        + """
 compute p all pressure NULL virial
 thermo_style custom step pe vol c_p[1] c_p[2] c_p[3] c_p[4] c_p[5] c_p[6]
 thermo_modify format float %22.15e
@@ -70,6 +72,7 @@ dump f all custom 1 forces.dump id fx fy fz
 dump_modify f sort id format float %22.15e
 run 0
 """
+    )
     run_script(folder, script, ranks, "single_point")
     lines = (folder / "single_point.lammps").read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "PotEng"])
@@ -136,7 +139,9 @@ def nve(
 run {before.steps}
 unfix 2
 """
-    script = header(pair) + f"""
+    script = (
+        header(pair)
+        + f"""
 timestep {before.timestep or timestep}
 {"minimize 0 1e-3 200 1000" if before.minimise else ""}
 velocity all create {temperature} 2026 mom yes rot no
@@ -148,6 +153,7 @@ thermo_modify format float %22.15e
 thermo 10
 run {steps}
 """
+    )
     seconds = run_script(folder, script, ranks, "nve", poll, variables)
     lines = (folder / "nve.lammps").read_text().splitlines()
     start = max(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])

@@ -109,9 +109,7 @@ def release(version: str) -> str:
     return version.split("+")[0]
 
 
-def write(
-    module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Metadata, fused: torch.jit.ScriptModule | None = None
-) -> None:
+def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Metadata, fused: torch.jit.ScriptModule | None = None) -> None:
     """Save a scripted module with its metadata; an existing file is replaced only when the new one is whole.
 
     Parameters

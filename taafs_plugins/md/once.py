@@ -1,4 +1,4 @@
-"""A second derivative of a file whose activations are folded would be wrong (``activations/folded.py``): here it becomes NaN."""
+"""A second derivative of a file whose activations are folded would be wrong (``activations/taafs/folded.py``): here it becomes NaN."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Bessel(nn.Module):
         self.smooth: bool = basis.smooth_cutoff is not None
 
     def forward(self, lengths: Tensor) -> Tensor:
-        """[b] float64 -> [b, num_radial] of the model's dtype"""
+        """[b] float64 -> [b, num_radial] of the model's dtype."""
         r = lengths[:, None]
         out = self.norm_const * torch.sin(self.frequencies.double() * (r * self.inv_cutoff)) / r
         if self.smooth_cutoff is not None:
@@ -133,7 +133,7 @@ class ExportedCHGNet(nn.Module):
         self.register_buffer("composition", shifts.detach().double())
 
     def angle_basis(self, left: Tensor, right: Tensor) -> Tensor:
-        """CHGNet's AngleEncoder of unit vectors. [a, 3] -> [a, num_angular]"""
+        """CHGNet's AngleEncoder of unit vectors: [a, 3] -> [a, num_angular]."""
         angle = torch.acos((left * right).sum(1) * (1 - 1e-6))
         waves = torch.outer(angle, self.frequencies)
         first = torch.full_like(angle, self.constant)[:, None]

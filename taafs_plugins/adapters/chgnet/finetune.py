@@ -1,5 +1,4 @@
-"""Fine-tuning CHGNet on your own frames: labels in the units that CHGNet wants, one energy shift per element, and a report of what
-the network learnt and what it forgot.
+"""Fine-tuning CHGNet on your own frames: labels in its units, one energy shift per element, what was learnt and what was forgotten.
 
 A low loss can hide a ruined network: in bad runs single structures that the network knew moved by 6 to 44 eV/atom while the
 loss looked mild. So the report also looks at data the network knew before.

@@ -18,7 +18,7 @@ def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reverse_of(idx_i: Tensor, idx_j: Tensor, offsets: Tensor, atoms: int) -> Tensor:
-    """For each pair (i, j, offset) the place of (j, i, -offset) in the list, or -1. [p]"""
+    """For each pair (i, j, offset) the place of (j, i, -offset) in the list, or -1: [p]."""
     order = torch.argsort(idx_i * atoms + idx_j)
     keys = (idx_i * atoms + idx_j).index_select(0, order)
     wanted = idx_j * atoms + idx_i

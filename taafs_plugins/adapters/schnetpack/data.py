@@ -41,9 +41,7 @@ def rmd17_database(folder: str | Path, molecule: str = "ethanol") -> Path:
     units = {"energy": "kcal/mol", "forces": "kcal/mol/Ang"}
     unfinished = path.with_name(f"unfinished_{path.name}")
     unfinished.unlink(missing_ok=True)
-    dataset = create_dataset(
-        str(unfinished), AtomsDataFormat.ASE, distance_unit="Ang", property_unit_dict=units, atomrefs=rMD17.atomrefs
-    )
+    dataset = create_dataset(str(unfinished), AtomsDataFormat.ASE, distance_unit="Ang", property_unit_dict=units, atomrefs=rMD17.atomrefs)
     dataset.add_systems(property_list=systems)
     known = len(parts[0]["energies"])
     splits = {"known": [list(range(known))], "test": [list(range(known, len(systems)))]}
