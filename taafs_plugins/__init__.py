@@ -100,7 +100,9 @@ class _Package(_ModuleType):
 
     def __call__(self, model: torch.nn.Module) -> dict[str, TrainableActivation]:
         """The former name of :func:`taafs_plugins.training.trainable_activations`."""
-        return __getattr__("trainable_activations")(model)
+        from taafs_plugins.training import trainable_activations
+
+        return trainable_activations(model)
 
 
 class _Top(_ModuleType):
