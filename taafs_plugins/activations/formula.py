@@ -32,9 +32,11 @@ class FormulaActivation(TrainableActivation):
         raise NotImplementedError(f"{type(self).__name__} needs a method formula(z, p).")
 
     def plain(self, z: torch.Tensor) -> torch.Tensor:
-        """The formula at z, computed in the numbers' dtype."""
+        """The formula at z, computed in the numbers' dtype, those of half precision in float32."""
         theta = torch.add(self.theta_start, self.delta, alpha=self.rate)
-        return self.formula(z.to(self.delta.dtype), theta.unbind(-1)).to(z.dtype)
+        if theta.dtype == torch.bfloat16 or theta.dtype == torch.float16:
+            theta = theta.float()
+        return self.formula(z.to(theta.dtype), theta.unbind(-1)).to(z.dtype)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Activation of z, same shape and dtype.

@@ -206,6 +206,8 @@ def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key
             )
         try:
             keys[key].convert(value)
+        except SpecError:  # says more than that the value is not allowed
+            raise
         except ValueError:
             raise SpecError(f"'{key}={value}' in '{text}' is not valid: {key} takes {keys[key].allowed}.") from None
     given = dict(pairs)
