@@ -26,6 +26,7 @@ SETS = {
     "smooth": ("gelu", "tanh", "leakygelu", "pgelu", "rgelu", "silu", "mish"),
     "paper": ("relu", "elu", "leakyrelu", "prelu", "rrelu", "silu", "mish"),
 }
+CORES = ("gelu", "tanh", "silu", "mish")  # that the compiled kernels have
 SMOOTHNESS = {"relu": "C0", "elu": "C1"}
 
 
@@ -52,6 +53,8 @@ class AdAct(FormulaActivation):
     ``cores`` and ``slopes`` say what the members are, as in :data:`MEMBERS`; set when it is built.
     """
 
+    kernel, kernel_numbers = "adact", 5
+
     def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
         """Members of one core are added up before it is computed."""
         w = torch.softmax(torch.stack(p[: len(self.cores)], -1), -1).unbind(-1)
@@ -67,6 +70,35 @@ class AdAct(FormulaActivation):
         for name, factor in sums.items():
             y = y + factor * core(name, z, held)
         return y
+
+    def prepared(self, theta: torch.Tensor) -> torch.Tensor:
+        """How much of z and of each core: [..., 5], which the compiled kernels take."""
+        w = torch.softmax(theta[..., : len(self.cores)], -1)
+        return w @ self.fixed + (theta[..., -1:] * w) @ self.moved
+
+    def set_members(self, pairs: list[tuple[str, float]]) -> None:
+        """Say what the members are; kernels are for the smooth ones."""
+        self.cores, self.slopes = [name for name, _ in pairs], [slope for _, slope in pairs]
+        if not set(self.cores) <= set(CORES):
+            self.kernel = ""
+            return
+        fixed, moved = torch.zeros(2, len(pairs), 1 + len(CORES), dtype=torch.float64, device="cpu")
+        for i, (name, slope) in enumerate(pairs):
+            to = moved if slope < 0.0 else fixed
+            fixed[i, 1 + CORES.index(name)] = 1.0
+            to[i, 0] += 1.0 if slope < 0.0 else slope
+            to[i, 1 + CORES.index(name)] -= 1.0 if slope < 0.0 else slope
+        for name, value in (("fixed", fixed), ("moved", moved)):
+            self.register_buffer(name, value.to(self.delta), persistent=False)
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels, of what :meth:`prepared` gives."""
+        from taafs_plugins.native.formulas.generate import Formula, mish, sigmoid, tanh
+
+        gelu = r[1] * z * sigmoid(1.5957691216057308 * (z + 0.044715 * z**3))
+        near = r[0] * z + gelu + r[2] * tanh(z) + r[3] * z * sigmoid(z) + r[4] * z * mish(z)
+        return Formula(guard=z, left=r[0] * z - r[2], near=near, right=(r[0] + r[1] + r[3] + r[4]) * z + r[2])
 
 
 def member_names(spec: Spec) -> tuple[str, ...]:
@@ -99,7 +131,7 @@ def _build(spec: Spec, place: Place) -> AdAct:
     pairs = [MEMBERS[name] for name in member_names(spec)]
     trained = any(slope < 0.0 for _, slope in pairs)
     act = AdAct(spec, place, torch.tensor([0.0] * len(pairs) + [0.25] * trained, dtype=torch.float64, device="cpu"))
-    act.cores, act.slopes = [name for name, _ in pairs], [slope for _, slope in pairs]
+    act.set_members(pairs)
     return act
 
 

@@ -26,11 +26,18 @@ FITTED = ("gelu", "gelu_tanh", "mish")  # others look nothing like it: SiLU then
 class AHAF(FormulaActivation):
     """The numbers are b (the paper's beta) and g (gamma)."""
 
-    kernel = "ahaf"
+    kernel, kernel_numbers = "ahaf", 2
 
     def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
         """b z sigmoid(g z)."""
         return p[0] * gate(z, torch.ones_like(p[0]), torch.zeros_like(p[0]), p[1])
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels."""
+        from taafs_plugins.native.formulas.generate import Formula, sigmoid
+
+        return Formula(guard=r[1] * z, left=0 * z, near=r[0] * z * sigmoid(r[1] * z), right=r[0] * z)
 
 
 def start(spec: Spec, place: Place) -> tuple[tuple[float, float], float | None]:

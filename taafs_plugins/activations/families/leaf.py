@@ -30,11 +30,18 @@ VARIANTS = ("stock", *STARTS, "swish")
 class LEAF(FormulaActivation):
     """The numbers are r1, r2, r3, r4; derivatives with respect to r2 and r3 as they are: the paper's eqs. 7 and 8 exchange them."""
 
-    kernel = "leaf"
+    kernel, kernel_numbers = "leaf", 4
 
     def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
         """(r1 z + r2) sigmoid(r3 z) + r4."""
         return gate(z, p[0], p[1], p[2]) + p[3]
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels."""
+        from taafs_plugins.native.formulas.generate import Formula, sigmoid
+
+        return Formula(guard=r[2] * z, left=r[3], near=(r[0] * z + r[1]) * sigmoid(r[2] * z) + r[3], right=r[0] * z + r[1] + r[3])
 
 
 def _columns(z: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from taafs_plugins.activations.spec import Spec
 class PELU(FormulaActivation):
     """The numbers are log b and log g, so that b and g stay above 0 wherever training takes them."""
 
-    kernel = "pelu"
+    kernel, kernel_numbers = "pelu", 2
 
     def prepared(self, theta: torch.Tensor) -> torch.Tensor:
         """(b, 1 / g) of the numbers [..., 2], which the compiled kernels take."""
@@ -30,6 +30,13 @@ class PELU(FormulaActivation):
         b, inverse = torch.exp(p[0]), torch.exp(-p[1])
         below = b * torch.expm1(torch.clamp(inverse * z, min=-80.0, max=0.0))
         return torch.where(z >= 0, (b * inverse) * z, below)
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels, of what :meth:`prepared` gives."""
+        from taafs_plugins.native.formulas.generate import Formula, expm1
+
+        return Formula(guard=r[1] * z, left=-r[0], near=r[0] * expm1(r[1] * z), right=r[0] * r[1] * z, high=0.0)
 
 
 def _build(spec: Spec, place: Place) -> PELU:

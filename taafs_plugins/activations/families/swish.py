@@ -15,11 +15,18 @@ from taafs_plugins.activations.spec import Spec, number
 class Swish(FormulaActivation):
     """The number is b."""
 
-    kernel = "swish"
+    kernel, kernel_numbers = "swish", 1
 
     def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
         """z sigmoid(b z)."""
         return gate(z, torch.ones_like(p[0]), torch.zeros_like(p[0]), p[0])
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels."""
+        from taafs_plugins.native.formulas.generate import Formula, sigmoid
+
+        return Formula(guard=r[0] * z, left=0 * z, near=z * sigmoid(r[0] * z), right=z)
 
 
 def _build(spec: Spec, place: Place) -> Swish:
