@@ -57,7 +57,8 @@ def main(
         handle.write(f"# {speed.machine()}\n")
         writer = csv.writer(handle)
         writer.writerow(["spec", "stock_ms", "family_ms", "ratio", "low", "high", "pairs", "load"])
-        writer.writerows([r.spec, *(f"{v:.5g}" for v in (r.stock, r.taafs, r.ratio, r.low, r.high)), r.pairs, f"{r.load:.1f}"] for r in rows)
+        for r in rows:
+            writer.writerow([r.spec, *(f"{v:.5g}" for v in (r.stock, r.taafs, r.ratio, r.low, r.high)), r.pairs, f"{r.load:.1f}"])
 
 
 if __name__ == "__main__":

@@ -138,5 +138,5 @@ def _build(spec: Spec, place: Place) -> AdAct:
 _OWN = {"members": Key(_members, "names separated by '/', such as gelu/silu/tanh")}
 register_family(Family(
     "adact", _build, keys_of("adact", tuple(SETS), _OWN, "neuron"), "smooth", formula="sum_i softmax(w)_i act_i(z)",
-    smoothness=smoothness, exact_start=lambda spec: False,
+    smoothness=smoothness, exact_start=lambda spec: False, neighbour=lambda spec: "adact:smooth",
 ))  # fmt: skip

@@ -40,8 +40,9 @@ def _family(name: str, module: type[FormulaActivation], formula: str, smoothness
         return module(spec, place, torch.zeros(0, dtype=torch.float64, device="cpu"), trained=False)
 
     return Family(
-        name, build, keys_of(name, (), {}, "layer"), formula=formula, smoothness=lambda spec: smoothness, exact_start=lambda spec: False
-    )
+        name, build, keys_of(name, (), {}, "layer"), formula=formula, smoothness=lambda spec: smoothness, exact_start=lambda spec: False,
+        neighbour=lambda spec: "swish",
+    )  # fmt: skip
 
 
 register_family(_family("elish", ELiSH, "z sigmoid(z) for z >= 0, (exp(z) - 1) sigmoid(z) below", "C1"))

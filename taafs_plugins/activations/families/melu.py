@@ -55,5 +55,5 @@ def _build(spec: Spec, place: Place) -> MeLU:
 _OWN = {"k": with_default(integer(1, 64), 4), "span": with_default(number(0, 1e3, open_low=True), 4.0), "slope": number(-1e6, 1e6)}
 register_family(Family(
     "melu", _build, keys_of("melu", (), _OWN, "neuron"), formula="PReLU(z) + sum_j c_j max(w_j - abs(z - m_j), 0)",
-    smoothness=lambda spec: "C0", exact_start=lambda spec: False,
+    smoothness=lambda spec: "C0", exact_start=lambda spec: False, neighbour=lambda spec: "leaf or taafs:chebyshev1",
 ))  # fmt: skip

@@ -34,10 +34,9 @@ class MoLU(FormulaActivation):
     @staticmethod
     def expression(z, r):
         """The same for the compiled kernels."""
-        from taafs_plugins.native.formulas.generate import Formula, exp, tanh
+        from taafs_plugins.native.formulas.generate import Formula, exp, sign, tanh
 
-        near, right = z * tanh(r[0] * exp(r[1] * z)), z * tanh(r[0] * 4.851651954097903e8)
-        return Formula(guard=r[1] * z, left=0 * z, near=near, right=right, high=20.0)
+        return Formula(guard=r[1] * z, left=0 * z, near=z * tanh(r[0] * exp(r[1] * z)), right=z * sign(r[0]), high=20.0)
 
 
 def keys(variant: str | None) -> dict[str, Key]:

@@ -47,5 +47,5 @@ def _build(spec: Spec, place: Place) -> PELU:
 
 register_family(Family(
     "pelu", _build, keys_of("pelu", (), {}, "layer"), formula="b z / g for z >= 0, b (exp(z / g) - 1) below",
-    smoothness=lambda spec: "C1", exact_start=lambda spec: False,
+    smoothness=lambda spec: "C1", exact_start=lambda spec: False, neighbour=lambda spec: "leaf",
 ))  # fmt: skip

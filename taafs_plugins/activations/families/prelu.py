@@ -35,5 +35,5 @@ def _build(spec: Spec, place: Place) -> PReLU:
 
 register_family(Family(
     "prelu", _build, keys_of("prelu", (), {"slope": number(-1e6, 1e6)}, "neuron"), formula="z for z >= 0, a z below",
-    smoothness=lambda spec: "C0", exact_start=lambda spec: False,
+    smoothness=lambda spec: "C0", exact_start=lambda spec: False, neighbour=lambda spec: "leaf or swish",
 ))  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations import SpecError, TrainableActivation
+from taafs_plugins.activations.notes import kink_notes, start_notes
 from taafs_plugins.adapters.deepmd.input import InputError, carry_specs
 from taafs_plugins.adapters.patching import Patches
 from taafs_plugins.training import calibrate
@@ -102,6 +103,12 @@ def report(trainer: Any) -> None:
         for spec in dict.fromkeys(str(act.spec) for act in acts):
             chosen = [act for act in acts if str(act.spec) == spec]
             count = sum(p.numel() for p in {id(p): p for a in chosen for p in a.coefficients().values()}.values())
+            for note in kink_notes(chosen):
+                log.warning("TAAFS: %s", note)
             log.info("TAAFS%s: %d sites, %d coefficients, %s", f" in {key}" if key else "", len(chosen), count, spec)
-        if any(getattr(act, "from_stock", False) for act in acts):
-            log.info("TAAFS: the checkpoint has no coefficients; they start at 0, at the stock activation's predictions.")
+        if fresh := [act for act in acts if getattr(act, "from_stock", False)]:
+            notes = start_notes(fresh)
+            log.info("TAAFS: the checkpoint has no coefficients; they start %s", "as follows." if notes else
+                     "at 0, at the stock activation's predictions.")  # fmt: skip
+            for note in notes:
+                log.warning("TAAFS: %s", note)

@@ -24,6 +24,7 @@ cosigmoid = _function("cosigmoid_", lambda u: -sigmoid(u) * cosigmoid(u))  # sig
 tanh = _function("tanh_", lambda u: sech2(u))
 sech2 = _function("sech2_", lambda u: -2 * tanh(u) * sech2(u))
 mish = _function("mish_", lambda u: comish(u) * sigmoid(u))  # tanh(ln(1 + e^u))
+sign = _function("sign_", lambda u: sympy.Integer(0))
 comish = _function("comish_", lambda u: -2 * mish(u) * comish(u) * sigmoid(u))  # 1 - mish^2
 
 
@@ -106,7 +107,8 @@ def kernel(name: str, count: int, expression: Expression) -> str:
         "value": lambda e: [e],
         "slope": lambda e: [sympy.diff(e, z)],
         "first": lambda e: [sympy.diff(e, z), *(sympy.diff(e, p) for p in q)],
-        "second": lambda e: [sympy.diff(e, z), sympy.diff(e, z, 2), *(sympy.diff(e, z, p) for p in q)],
+        # one by one: a double diff rewrites the functions' arguments, which are then computed twice
+        "second": lambda e: [sympy.diff(e, z), sympy.diff(sympy.diff(e, z), z), *(sympy.diff(sympy.diff(e, z), p) for p in q)],
     }
     text = [f"struct {name} {{", f"    static constexpr int K = {count};"]
     for mode, of in modes.items():

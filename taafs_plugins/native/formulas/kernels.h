@@ -28,6 +28,11 @@ inline V absolute(V x) {
     return x < 0 ? -x : x;
 }
 
+template <class T, class V>
+inline V sign_(V x) {
+    return x < 0 ? V{} + T(-1) : V{} + T(1);
+}
+
 // e^x for x <= 80 or so, exactly 0 where it is not a normal number.
 template <class T, class V>
 inline V exp_(V x) {
@@ -40,37 +45,39 @@ inline V expm1_(V x) {
     const auto e = taafs::exp_of<T>(x);
     return e.scale * e.q + (e.scale - T(1));
 }
+// A function and its derivative's partner share exponential and reciprocal once they are inlined side by side.
 template <class T, class V>
 inline V sigmoid_(V x) {
-    const V e = exp_<T>(-absolute(x));
-    return (x < 0 ? e : V{} + T(1)) / (e + T(1));
+    const V e = exp_<T>(-absolute(x)), r = T(1) / (e + T(1));
+    return x < 0 ? e * r : r;
 }
 template <class T, class V>
 inline V cosigmoid_(V x) {
-    const V e = exp_<T>(-absolute(x));
-    return (x < 0 ? V{} + T(1) : e) / (e + T(1));
+    const V e = exp_<T>(-absolute(x)), r = T(1) / (e + T(1));
+    return x < 0 ? r : e * r;
 }
 template <class T, class V>
 inline V tanh_(V x) {
-    const V m = expm1_<T>(T(-2) * absolute(x)), t = -m / (m + T(2));
-    return x < 0 ? -t : t;
+    const V m = expm1_<T>(T(-2) * absolute(x)), r = T(1) / (m + T(2));
+    return x < 0 ? m * r : -m * r;
 }
 template <class T, class V>
 inline V sech2_(V x) {
-    const V e = exp_<T>(T(-2) * absolute(x)), d = T(1) + e;
-    return T(4) * e / (d * d);
+    const V v = T(-2) * absolute(x), m = expm1_<T>(v), r = T(1) / (m + T(2));
+    return T(4) * exp_<T>(v) * (r * r);
 }
 // tanh(ln(1 + e^x)), and one minus its square
 template <class T, class V>
 inline V mish_(V x) {
     const V e = exp_<T>(-absolute(x)), n = x < 0 ? e * (e + T(2)) : T(1) + T(2) * e;
-    return n / (n + (x < 0 ? V{} + T(2) : T(2) * e * e));
+    const V r = T(1) / (n + (x < 0 ? V{} + T(2) : T(2) * e * e));
+    return n * r;
 }
 template <class T, class V>
 inline V comish_(V x) {
-    const V e = exp_<T>(-absolute(x)), low = x < 0 ? V{} + T(1) : e;
-    const V d = x < 0 ? e * (e + T(2)) + T(2) : T(1) + T(2) * e + T(2) * e * e, r = (T(1) + e) * low / d;
-    return T(4) * r * r;
+    const V e = exp_<T>(-absolute(x)), n = x < 0 ? e * (e + T(2)) : T(1) + T(2) * e;
+    const V r = T(1) / (n + (x < 0 ? V{} + T(2) : T(2) * e * e)), a = (T(1) + e) * r * (x < 0 ? V{} + T(1) : e);
+    return T(4) * a * a;
 }
 
 // One vector at i, where the numbers are p. Sums go to acc[k].

@@ -27,6 +27,7 @@ using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
 // The functions of kernels.h for tensors.
+Tensor sign_(const Tensor& x) { return at::where(x < 0, -at::ones_like(x), at::ones_like(x)); }
 Tensor exp_(const Tensor& x) { return at::exp(x); }
 Tensor expm1_(const Tensor& x) { return at::expm1(x); }
 Tensor sigmoid_(const Tensor& x) { return at::sigmoid(x); }
