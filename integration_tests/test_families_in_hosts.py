@@ -13,7 +13,8 @@ import torch
 import taafs_plugins as taafs
 
 HERE = Path(__file__).parent
-SPECS = ["leaf", "ahaf,share=network", "adact", "adact:paper,share=layer", "swish", "pelu", "prelu", "melu", "molu:trained", "elish", "hardelish"]
+SPECS = ["leaf", "ahaf,share=network", "adact", "adact:paper,share=layer", "swish", "pelu", "prelu", "melu", "molu:trained", "elish",
+         "hardelish"]  # fmt: skip
 COUNTS = {"leaf": 4, "ahaf": 2, "adact": 8, "swish": 1, "pelu": 2, "prelu": 1, "melu": 4, "molu": 2}
 
 
@@ -111,11 +112,11 @@ def test_chgnet(spec, tmp_path):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_deepmd_by_config_serialised_and_scripted(spec):
-    from taafs_plugins.experiments import deepmd as runs
-
-    import deepmd.pt  # noqa: F401, I001 - teaches DeePMD the specs
+    import deepmd.pt  # noqa: F401 - teaches DeePMD the specs
     from deepmd.pt.model.model import get_model
     from deepmd.pt.model.model.ener_model import EnergyModel
+
+    from taafs_plugins.experiments import deepmd as runs
 
     generator = torch.Generator().manual_seed(0)
     coord = 6 * torch.rand(1, 12, 3, generator=generator, dtype=torch.float64)

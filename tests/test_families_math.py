@@ -8,8 +8,8 @@ import torch
 from taafs_plugins.activations import make_activation
 from taafs_plugins.activations.registry import find_family
 
-SPECS = ["leaf:tanh", "leaf:relu", "ahaf", "swish", "adact", "adact:paper", "adact,members=relu/tanh/pgelu", "molu:trained", "pelu", "prelu",
-         "melu", "elish", "hardelish"]  # fmt: skip
+SPECS = ["leaf:tanh", "leaf:relu", "ahaf", "swish", "adact", "adact:paper", "adact,members=relu/tanh/pgelu", "molu:trained", "pelu",
+         "prelu", "melu", "elish", "hardelish"]  # fmt: skip
 F64 = torch.float64
 
 
@@ -60,8 +60,10 @@ def test_values_and_derivatives_are_finite_for_every_finite_input(spec, dtype):
             assert torch.autograd.grad(single[k], p, retain_graph=True)[0].isfinite().all() or abs(float(z[k])) > 1e30
 
 
-@pytest.mark.parametrize("spec,kinks", [("pelu", [0.0]), ("prelu", [0.0]), ("elish", [0.0]), ("hardelish", [-1.0, 1.0]), ("adact:paper", [0.0]),
-                                        ("melu", [-4.0, -2.0, 0.0, 2.0, 4.0])])  # fmt: skip
+@pytest.mark.parametrize("spec,kinks", [
+    ("pelu", [0.0]), ("prelu", [0.0]), ("elish", [0.0]), ("hardelish", [-1.0, 1.0]), ("adact:paper", [0.0]),
+    ("melu", [-4.0, -2.0, 0.0, 2.0, 4.0]),
+])  # fmt: skip
 def test_at_a_kink_the_derivative_is_the_one_from_the_right(spec, kinks):
     act, smooth = make(spec, "layer"), {"C0": 1, "C1": 2}[find_family(spec.split(":")[0]).smoothness(make(spec).spec)]
     at = torch.tensor(kinks, dtype=F64)

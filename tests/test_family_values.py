@@ -68,8 +68,9 @@ def test_leaf_as_swish_ahaf_and_relu():
         assert 4e-6 < (make(spec)(fine) - F.relu(fine)).abs().max() < 4.3e-6
 
 
-@pytest.mark.parametrize("spec,stock,error", [("leaf", "gelu", 0.03), ("leaf", "celu", 0.1), ("leaf", "celu(0.1)", 0.2), ("swish", "gelu", 0.03),
-                                              ("ahaf", "gelu_tanh", 0.03)])  # fmt: skip
+@pytest.mark.parametrize("spec,stock,error", [
+    ("leaf", "gelu", 0.03), ("leaf", "celu", 0.1), ("leaf", "celu(0.1)", 0.2), ("swish", "gelu", 0.03), ("ahaf", "gelu_tanh", 0.03),
+])  # fmt: skip
 def test_a_fitted_start_says_how_far_off_it_is(spec, stock, error):
     act = make(f"{spec},share=layer", stock)
     z = torch.linspace(-6, 6, 601, **KIND)
@@ -77,8 +78,10 @@ def test_a_fitted_start_says_how_far_off_it_is(spec, stock, error):
     assert found == pytest.approx(act.fit_error, rel=1e-6) and found < error
 
 
-@pytest.mark.parametrize("spec,stock", [("pelu", "celu"), ("pelu", "elu"), ("pelu", "celu(0.1)"), ("prelu,share=layer", "relu"), ("swish", "silu"),
-                                        ("ahaf,share=layer", "silu"), ("melu,share=layer", "relu")])  # fmt: skip
+@pytest.mark.parametrize("spec,stock", [
+    ("pelu", "celu"), ("pelu", "elu"), ("pelu", "celu(0.1)"), ("prelu,share=layer", "relu"), ("swish", "silu"),
+    ("ahaf,share=layer", "silu"), ("melu,share=layer", "relu"),
+])  # fmt: skip
 def test_a_family_that_can_starts_as_the_stock_activation(spec, stock):
     act = make(spec, stock)
     assert (act(Z) - act.base(Z)).abs().max() < 2e-15
@@ -107,9 +110,11 @@ def test_adacts_weights_sum_to_one_and_its_members_are_torchs():
     torch.testing.assert_close(member("mish").double()(Z), F.mish(Z), rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("spec,count", [("leaf", 12), ("leaf:relu", 12), ("ahaf", 6), ("adact", 24), ("adact:paper", 24), ("pelu", 2), ("prelu", 3),
-                                        ("swish", 1), ("molu", 0), ("molu:trained", 2), ("melu", 12), ("melu,k=8", 24), ("melu,k=1", 3),
-                                        ("leaf,share=layer", 4), ("swish,share=neuron", 3), ("elish", 0), ("hardelish", 0)])  # fmt: skip
+@pytest.mark.parametrize("spec,count", [
+    ("leaf", 12), ("leaf:relu", 12), ("ahaf", 6), ("adact", 24), ("adact:paper", 24), ("pelu", 2), ("prelu", 3), ("swish", 1), ("molu", 0),
+    ("molu:trained", 2), ("melu", 12), ("melu,k=8", 24), ("melu,k=1", 3), ("leaf,share=layer", 4), ("swish,share=neuron", 3), ("elish", 0),
+    ("hardelish", 0),
+])  # fmt: skip
 def test_counts_and_default_sharing_are_the_papers(spec, count):
     assert sum(p.numel() for p in make(spec).coefficients().values()) == count
 

@@ -56,15 +56,16 @@ inline V cosigmoid_(V x) {
     const V e = exp_<T>(-absolute(x)), r = T(1) / (e + T(1));
     return x < 0 ? r : e * r;
 }
+// By e^-|x|, as the others, so that they share it: m is e^-2|x| - 1 with all its digits.
 template <class T, class V>
 inline V tanh_(V x) {
-    const V m = expm1_<T>(T(-2) * absolute(x)), r = T(1) / (m + T(2));
+    const V n = expm1_<T>(-absolute(x)), m = n * (n + T(2)), r = T(1) / (m + T(2));
     return x < 0 ? m * r : -m * r;
 }
 template <class T, class V>
 inline V sech2_(V x) {
-    const V v = T(-2) * absolute(x), m = expm1_<T>(v), r = T(1) / (m + T(2));
-    return T(4) * exp_<T>(v) * (r * r);
+    const V v = -absolute(x), n = expm1_<T>(v), m = n * (n + T(2)), e = exp_<T>(v) * (T(1) / (m + T(2)));
+    return T(4) * e * e;
 }
 // tanh(ln(1 + e^x)), and one minus its square
 template <class T, class V>
@@ -110,8 +111,9 @@ inline void step(const Data<T>& d, const T* z, const T* gy, const T* hz, T* out,
 }
 
 // Elements first ... last - 1, first a multiple of the tile; sums [K][tile] of the numbers' gradients.
+// All that it calls is inlined, so that functions of one argument share what they have in common.
 template <class F, class T, Mode mode, bool single>
-void loop(const Data<T>& d, int64_t first, int64_t last, double* sums) {
+__attribute__((flatten)) void loop(const Data<T>& d, int64_t first, int64_t last, double* sums) {
     using V = Vec<T>;
     constexpr int L = Lanes<T>::n, K = F::K;
     const int64_t tile = single ? 1 : d.tile;
