@@ -1,0 +1,110 @@
+"""Build the kernels of formulas on first use and keep them, as :mod:`taafs_plugins.native.operators` does with its own."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+
+from taafs_plugins.native import operators as native
+from taafs_plugins.native.operators import BuildError
+
+log = logging.getLogger(__name__)
+LIBRARY = "libtaafs_formulas.so"
+_OWN = ("kernels.h", "ops.cpp")
+# name -> (how many numbers, expression); an expression imports SymPy itself, which only building needs
+_FORMULAS: dict[str, tuple[int, Callable]] = {}
+
+
+def add_formula(name: str, count: int, expression: Callable) -> None:
+    """Name a formula for :func:`operator`; before the first call of an activation: the library is built once.
+
+    Parameters
+    ----------
+    name : an identifier
+    count : how many numbers it has
+    expression : ``(z, numbers) -> Formula`` of SymPy symbols (:mod:`taafs_plugins.native.formulas.generate`)
+    """
+    if name not in _FORMULAS:
+        _FORMULAS[name] = (count, expression)
+
+
+@cache
+def operator() -> tuple[Callable, dict[str, int]] | None:
+    """``torch.ops.taafs_formulas.apply`` and the number of each formula; None, said once, where the library cannot be built."""
+    formulas = [(name, *rest) for name, rest in _FORMULAS.items()]
+    try:
+        torch.ops.load_library(str(library(formulas)))
+    except (BuildError, OSError) as error:
+        log.warning("Families of one formula run in plain operators, several times slower: their kernels cannot be built, as %s.", error)
+        return None
+    return torch.ops.taafs_formulas.apply.default, {name: i for i, (name, _, _) in enumerate(formulas)}
+
+
+def _key(formulas: Sequence[tuple[str, int, Callable]], compiler: str, folder: Path) -> str:
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), version, native._processor(), " ".join(native._flags())]
+    parts += [f"{name} {count}\n{inspect.getsource(expression)}" for name, count, expression in formulas]
+    parts += [(folder / name).read_text() for name in ("formulas/kernels.h", "formulas/ops.cpp", "formulas/generate.py", "csrc/simd.h")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def library(formulas: Sequence[tuple[str, int, Callable]]) -> Path:
+    """Path of the library of these formulas for this torch and this processor; built if it is not there yet.
+
+    Raises
+    ------
+    BuildError
+        No compiler, or it failed; the compiler's own words are kept in ``build.log`` beside the library.
+    """
+    compiler = native._compiler()
+    with as_file(files("taafs_plugins").joinpath("native")) as sources:
+        folder = native.cache_folder() / f"formulas-torch{torch.__version__.split('+')[0]}-{_key(formulas, compiler, sources)}"
+        target = folder / LIBRARY
+        if target.is_file():
+            return target
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with native._lock(folder / "lock"):
+                if not target.is_file():
+                    print("taafs: building the kernels of formulas, once, about half a minute", file=sys.stderr, flush=True)
+                    _build(compiler, formulas, sources, target)
+        except OSError as error:
+            raise BuildError(f"{folder} cannot be written ({error.strerror}); name another folder in {native.CACHE}") from None
+    return target
+
+
+def _build(compiler: str, formulas: Sequence[tuple[str, int, Callable]], sources: Path, target: Path) -> None:
+    from taafs_plugins.native.formulas.generate import sources as generated
+
+    root = Path(torch.__file__).parent
+    include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        work = Path(name) / "formulas"
+        work.mkdir()
+        shutil.copytree(sources / "csrc", work.parent / "csrc")
+        for own in _OWN:
+            shutil.copy(sources / "formulas" / own, work / own)
+        for file, text in generated(formulas).items():
+            (work / file).write_text(text)
+        units = {"kernels.cpp": ["-O3"], "ops.cpp": ["-O1", *include]}
+        log_file = target.parent / "build.log"
+        native._run([[compiler, *native._flags(), *options, abi, "-c", str(work / unit), "-o", str(work / f"{unit}.o")]
+                     for unit, options in units.items()], log_file)  # fmt: skip
+        out = str(work / LIBRARY)
+        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+        linked = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{root / 'lib'}"]
+        native._run([[compiler, "-shared", "-o", out, *(str(work / f"{unit}.o") for unit in units), *undefined, *linked]], log_file)
+        os.replace(out, target)
