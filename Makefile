@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/find-python
 	@touch $@
 
 demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (about 10 minutes)
-	$(BIN)/taafs demo
+	$(BIN)/taafs demo --overwrite
 
 test: env ## every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile

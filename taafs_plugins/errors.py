@@ -10,3 +10,8 @@ class TaafsError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's text that is not empty; its kind where it has no text."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def how_to_install(extras: str) -> str:
+    """The command that brings an optional part. The package is on no index: it is installed from its checkout."""
+    return f"in the checkout of taafs-plugins: pip install '.[{extras}]'"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from taafs_plugins.activations import TrainableActivation
+from taafs_plugins.files import replacing
 
 
 def _pyplot():
@@ -17,6 +18,11 @@ def _pyplot():
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def _write(figure, path: Path, dpi: int) -> None:
+    with replacing(path) as written:
+        figure.savefig(written, dpi=dpi)
 
 
 def curves(acts: dict[str, TrainableActivation], path: Path, span: float = 4.0, title: str = "") -> None:
@@ -42,7 +48,7 @@ def curves(acts: dict[str, TrainableActivation], path: Path, span: float = 4.0, 
     axes[0, 0].legend(fontsize=7)
     if title:
         figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=130)
+    _write(figure, path, 130)
     plt.close(figure)
 
 
@@ -70,7 +76,7 @@ def energy_panels(panels: dict[str, dict[str, np.ndarray]], path: Path, title: s
     axes[0, 0].set_ylabel("total energy - start [meV/atom]")
     if title:
         figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=130)
+    _write(figure, path, 130)
     plt.close(figure)
 
 
@@ -88,5 +94,5 @@ def energies_one_by_one(runs: dict[str, np.ndarray], path: Path, title: str = ""
     axes[-1, 0].set_xlabel("time [ps]")
     figure.supylabel("total energy - start [meV/atom]", fontsize=10)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=100)
+    _write(figure, path, 100)
     plt.close(figure)

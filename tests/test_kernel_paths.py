@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taafs_plugins.activations import fused_build
+from taafs_plugins.native import operators as fused_build
 
 ROOT = Path(__file__).parent.parent
 NEEDS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl"}}
@@ -19,7 +19,8 @@ FORM_NAMES = [*NEEDS, "public autograd"]
 # Every basis, over the bases inside the kernels: a step of force training against plain operators.
 STEPS = """
 import torch
-from taafs_plugins.activations import basis_names, fused, make_activation, use_engine
+from taafs_plugins.activations import basis_names, make_activation, use_engine
+from taafs_plugins.activations.taafs import fused
 assert fused.operator() is not None
 torch.manual_seed(0)
 
@@ -53,7 +54,7 @@ def run(arch: str, public: str, *command: str) -> None:
 def check_processor(arch: str) -> None:
     """Code for instructions that this processor lacks is compiled here, and not run."""
     if not NEEDS.get(arch, set()) <= fused_build.instruction_sets():
-        run(arch, "", "-c", "from taafs_plugins.activations.fused_build import library; assert library().is_file()")
+        run(arch, "", "-c", "from taafs_plugins.native.operators import library; assert library().is_file()")
         pytest.skip(f"this processor has no {arch}: built, not run")
 
 
@@ -71,12 +72,12 @@ def test_the_kernels_own_tests_on_every_code_path(arch, public):
 
 
 def test_each_code_path_is_a_library_of_its_own(monkeypatch):
-    sources = ROOT / "taafs_plugins" / "csrc"
+    sources = ROOT / "taafs_plugins" / "native" / "csrc"
     keys = []
     for arch, public in [("", ""), *FORMS]:
         monkeypatch.setenv(fused_build.ARCH, arch)
         monkeypatch.setenv(fused_build.PUBLIC, public)
-        keys.append(fused_build._key(sources, fused_build._compiler()))
+        keys.append(fused_build._key(sources))
     assert len(set(keys)) == len(keys)
 
 

@@ -12,6 +12,6 @@ for name in tanh taafs; do
     (cd "$name" && find ../data/test -mindepth 1 -maxdepth 1 -type d | sort > systems.txt && dp --pt test -m model.pth -f systems.txt 2>&1 | tee test.log)
 done
 lmp -in in.lmp                                      # NVE with taafs/model.pth
-taafs plot taafs/model.ckpt-3000.pt -o curves.png
+taafs plot taafs/model.ckpt-3000.pt -o curves.png --overwrite
 echo "tanh:  $(grep 'weighted average' -A 20 tanh/test.log | grep 'Force  RMSE' | tail -1 | sed 's/.*RMSE/force RMSE/')"
 echo "TAAFS: $(grep 'weighted average' -A 20 taafs/test.log | grep 'Force  RMSE' | tail -1 | sed 's/.*RMSE/force RMSE/')"

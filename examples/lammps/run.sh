@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python finetune.py --frames "${FRAMES:-64}" --epochs "${EPOCHS:-5}"     # writes stock.pth.tar and iron.pth.tar
 taafs lammps build                                                     # once
 for name in stock iron; do
-    taafs export "$name.pth.tar" -o "$name.pt" --elements Fe
+    taafs export "$name.pth.tar" -o "$name.pt" --elements Fe --overwrite
     lmp -in in.lmp -log "$name.log" -screen none -var model "$name.pt" -var steps "${STEPS:-500}"
 done
 python plot.py

@@ -7,16 +7,18 @@ from lmp_runs import END, header, last, run, write_data
 from stored_files import V0_1, assert_different, assert_equal, references
 
 from taafs_plugins.md.calculator import ExportedCalculator
+from taafs_plugins.md.units import EV
 
 EXPORTED = V0_1 / "torchani" / "exported.pt"
-# LAMMPS gets CODATA 2018's hartree in eV, ASE has 2014's: the model's own numbers in hartree are the same
-HARTREES = 27.211386245988 / units.Hartree
+# The stored numbers are TorchANI's by ASE, whose hartree is CODATA 2014's; this package has 2018's. In hartree they are the same.
+HARTREES = EV["hartree"] / units.Hartree
 
 
 def numbers() -> tuple[dict, dict]:
-    """Those of the model it was made from, and those of the stock network."""
+    """Those of the model it was made from, and those of the stock network, in eV of CODATA 2018."""
     stored = references("torchani")
-    return stored["files"]["whole.pt"], stored["stock"]
+    parts = stored["files"]["whole.pt"], stored["stock"]
+    return tuple({key: HARTREES * np.array(part[key]) for key in ("energy", "forces", "stress")} for part in parts)
 
 
 def test_an_exported_file_gives_the_numbers_of_its_model_in_ase():
@@ -40,7 +42,7 @@ def test_an_exported_file_gives_the_numbers_of_its_model_in_lammps(tmp_path):
     write_data(tmp_path / "frame.data", atoms, [1, 8])
     run(tmp_path, header(atoms, [1, 8], EXPORTED) + END + "run 0\n")
     found = last(tmp_path)
-    energy, forces, stress = (HARTREES * np.array(expected[key]) for key in ("energy", "forces", "stress"))
+    energy, forces, stress = (expected[key] for key in ("energy", "forces", "stress"))
     virial = -atoms.get_volume() * stress[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
     wanted = {"energy": energy, "f": forces, "virial": virial}
     assert_equal(found, wanted, "exported.pt in LAMMPS")

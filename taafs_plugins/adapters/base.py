@@ -25,6 +25,7 @@ from taafs_plugins.activations.notes import kink_notes, start_notes
 from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.patching import HostError, Patches
 from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
+from taafs_plugins.errors import how_to_install
 from taafs_plugins.training import count_parameters
 
 
@@ -68,7 +69,7 @@ class Adapter(ABC):
         """
         name, version = self.distribution or self.host, self.installed_version()
         if version is None:
-            raise HostError(f"{name} is not installed; install it with: pip install 'taafs-plugins[{self.host}]'.")
+            raise HostError(f"{name} is not installed; {how_to_install(self.host)}.")
         if version not in self.tested:
             raise HostError(
                 f"taafs-plugins was tested with {name} {' and '.join(self.tested)}, not {version}: nothing was changed. "

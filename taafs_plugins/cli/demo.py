@@ -13,13 +13,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from taafs_plugins import data, plotting
+from taafs_plugins.adapters import HostError, adapter
 from taafs_plugins.adapters.deepmd.files import read_checkpoint
+from taafs_plugins.cli.outputs import demo_folder
+from taafs_plugins.errors import how_to_install
 from taafs_plugins.experiments import deepmd, lammps
 
 SPEC = "taafs:chebyshev1"
 # Each side's rate: the best of those tried on validation frames of Cu (docs/results.md). Comparing at one common rate would mislead.
 RATES = {"tanh": 1e-2, SPEC: 2e-3}
 MD_STEPS = 400
+MADE = ("timing", "tanh", "taafs", "copper", "curves.png", "energy.png", "results.json")
 
 
 def systems(folder: Path, console: Console) -> tuple[list[str], list[str], list[str], dict]:
@@ -40,10 +44,31 @@ def seconds_per_step(folder: Path) -> float:
     return float(re.findall(r"average training time: ([\d.]+) s/batch", (folder / "train.log").read_text())[-1])
 
 
-def demo(output: Path, minutes: float, console: Console) -> None:
-    """Train both for the same time, print one table, draw the curves, run LAMMPS with both."""
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+def check_tools() -> None:
+    """DeePMD-kit and its commands are there.
+
+    Raises
+    ------
+    HostError
+        What is missing, with the way out.
+    """
+    adapter("deepmd").check_version()
+    if missing := [name for name in ("dp", "lmp") if shutil.which(deepmd.command(name)) is None]:
+        raise HostError(f"The command {missing[0]} of DeePMD-kit is not there; {how_to_install('deepmd')}.")
+
+
+def demo(output: Path, minutes: float, console: Console, overwrite: bool = False) -> None:
+    """Train both for the same time, print one table, draw the curves, run LAMMPS with both.
+
+    Raises
+    ------
+    HostError
+        Without DeePMD-kit; nothing was written then.
+    OutputError
+        A folder that holds something else, or an earlier demo and ``overwrite`` is False.
+    """
+    check_tools()
+    demo_folder(output, overwrite, MADE)
     train, test, names, settings = systems(output, console)
     activations = {"tanh": "tanh", SPEC: SPEC}
 

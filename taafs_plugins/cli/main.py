@@ -7,53 +7,84 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from taafs_plugins.errors import TaafsError, how_to_install
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
 
 try:
     import typer
     from rich.console import Console
 except ModuleNotFoundError as error:
-    sys.exit(f"The taafs command needs {error.name}; install it with: pip install 'taafs-plugins[cli]'.")
+    sys.exit(f"The taafs command needs {error.name}, which is not installed; {how_to_install('cli')}.")
 
+from taafs_plugins.cli.cache import app as cache_app  # noqa: E402
+from taafs_plugins.cli.failures import Commands  # noqa: E402
 from taafs_plugins.cli.lammps import app as lammps_app  # noqa: E402
+from taafs_plugins.cli.outputs import check_output  # noqa: E402
 
 console = Console()
-app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True, add_completion=False
+)
 data_app = typer.Typer(help="Real DFT data: what there is, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(lammps_app, name="lammps")
+app.add_typer(cache_app, name="cache")
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import taafs_plugins
+
+        typer.echo(f"taafs-plugins {taafs_plugins.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False) -> None:
+    """Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack."""
 
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for models and pictures; replaced.")] = Path("demo_output"),
+    output: Annotated[Path, typer.Option(help="Folder for models and pictures.")] = Path("demo_output"),
     minutes: Annotated[float, typer.Option(help="Training time of each of the two models.")] = 2.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in that folder.")] = False,
 ) -> None:
     """Train stock tanh and TAAFS in DeePMD-kit on real water, compare, and run LAMMPS with both."""
     from taafs_plugins.cli.demo import demo as run
 
-    run(output, minutes, console)
+    run(output, minutes, console, overwrite)
 
 
 @app.command()
 def sites(model: Path) -> None:
     """Show where a model applies activations, and their coefficients: a file of DeePMD-kit, CHGNet, SchNetPack or TorchANI."""
     import taafs_plugins as taafs
+    from taafs_plugins.md.export import read_model
 
-    console.print(str(taafs.sites(_model(model))), soft_wrap=True, highlight=False)
+    console.print(str(taafs.sites(read_model(model)[0])), soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
-def plot(model: Path, output: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("curves.png"), span: float = 4.0) -> None:
+def plot(
+    model: Path,
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("curves.png"),
+    span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
+    overwrite: Overwrite = False,
+) -> None:
     """Draw the learned curves of a model file next to the stock activations."""
+    check_output(output, overwrite, model)
     import taafs_plugins as taafs
+    from taafs_plugins.md.export import read_model
     from taafs_plugins.plotting import curves
 
-    acts = taafs.trainable_activations(_model(model))
+    acts = taafs.trainable_activations(read_model(model)[0])
     if not acts:
-        _stop(f"{model} has no trainable activation.")
+        raise TaafsError(f"{model} has no trainable activation.")
     curves(acts, output, span)
-    console.print(f"Wrote {output}")
+    console.print(f"Wrote {output}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -64,11 +95,12 @@ def export(
     energy_unit: Annotated[str | None, typer.Option(help="eV, kcal/mol or hartree, where the model file does not say it.")] = None,
     elements: Annotated[str | None, typer.Option(help="H,C,O and so on, where the model file does not say it.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64; default: the model's own.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a model for LAMMPS (pair_style taafs), compared with its host first. Some hosts pickle models: open only files you trust."""
     from taafs_plugins.cli.export import export as run
 
-    run(model, output, structures, energy_unit, elements, dtype, console, _stop)
+    run(model, output, structures, energy_unit, elements, dtype, overwrite, console)
 
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -79,10 +111,7 @@ def bench(context: typer.Context) -> None:
     """Time TAAFS against stock activations on this machine (benchmarks/speed.py; its options are taken, --help lists them)."""
     from taafs_plugins.cli import programs
 
-    try:
-        raise typer.Exit(programs.run(programs.SPEED, context.args))
-    except programs.ProgramError as error:
-        _stop(str(error))
+    raise typer.Exit(programs.run(programs.SPEED, context.args))
 
 
 @app.command(context_settings=PASSED_ON)
@@ -90,30 +119,38 @@ def reproduce(context: typer.Context) -> None:
     """Repeat a study of docs/results.md; without a name: list them. Everything after the name goes to its program."""
     from taafs_plugins.cli import programs
 
-    try:
-        if not context.args or context.args[0] in ("--help", "-h"):
-            for name, program in programs.STUDIES.items():
-                what, commands = programs.describe(program)
-                typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
-            typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not run again: move the file.")
-            return
-        name, *rest = context.args
-        raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))
-    except programs.ProgramError as error:
-        _stop(str(error))
+    if not context.args or context.args[0] in ("--help", "-h"):
+        for name, program in programs.STUDIES.items():
+            what, commands = programs.describe(program)
+            typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
+        typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not run again: move the file.")
+        return
+    name, *rest = context.args
+    raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))
 
 
 @app.command()
-def doctor() -> None:
-    """Check the environment: hosts and versions, engines, LAMMPS, threads, data."""
-    from taafs_plugins.cli.doctor import checks
+def doctor(json: Annotated[bool, typer.Option("--json", help="For bug reports and programs.")] = False) -> None:
+    """Check the environment: engine, compiler, hosts, LAMMPS, GPU, caches, data. Exit status 1 when something is wrong."""
+    from taafs_plugins.cli.doctor import checks, report
 
-    failed = False
-    for name, good, text in checks():
-        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}[good]
-        console.print(f"{mark}  {name}: {text}", highlight=False)
-        failed |= good is False
-    raise typer.Exit(int(failed))
+    raise typer.Exit(report(checks(), console, json))
+
+
+@app.command()
+def families() -> None:
+    """The families of trainable activations: formula, numbers, smoothness."""
+    from taafs_plugins.cli.listing import families as listed
+
+    console.print(listed())
+
+
+@app.command()
+def bases() -> None:
+    """The bases of family taafs: functions, numbers of a set, smoothness."""
+    from taafs_plugins.cli.listing import bases as listed
+
+    console.print(listed())
 
 
 @data_app.command("list")
@@ -130,22 +167,4 @@ def data_get(path: Annotated[str, typer.Argument(help="A file or folder of 'taaf
     """Fetch a file or a folder, checked against its SHA-256, and print where it lies."""
     from taafs_plugins import data
 
-    try:
-        typer.echo(data.fetch(path) if path in data.registry() else data.fetch_folder(path))
-    except data.DataError as error:
-        _stop(str(error))
-
-
-def _model(path: Path):
-    from taafs_plugins.errors import TaafsError
-    from taafs_plugins.md.export import read_model
-
-    try:
-        return read_model(path)[0]
-    except TaafsError as error:
-        _stop(str(error))
-
-
-def _stop(message: str) -> None:
-    typer.echo(message, err=True)
-    sys.exit(1)
+    typer.echo(data.fetch(path) if path in data.registry() else data.fetch_folder(path))

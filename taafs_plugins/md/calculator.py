@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import primitive_neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from taafs_plugins.md.contract import DTYPES, ExportError, Metadata, read
-
-# of one unit of energy in eV
-ENERGY = {"eV": 1.0, "kcal/mol": units.kcal / units.mol, "hartree": units.Hartree}
+from taafs_plugins.md.units import EV as ENERGY
 
 
 def pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

