@@ -106,7 +106,8 @@ def fit_by(name: str) -> Callable:
     if name not in ("sgd", "adam", "lbfgs"):
         raise XNetError(f"Unknown optimizer '{name}': choose lm, lbfgs, adam or sgd.")
 
-    def fit(structure: Structure, problem: Problem, rng: np.random.Generator, starts: int, iterations: int, warm: Tree | None = None):
+    def fit(structure: Structure, problem: Problem, rng: np.random.Generator, starts: int, iterations: int, warm: Tree | None = None,
+            hopeless: float = np.inf):  # fmt: skip
         half = (starts + 1) // 2
         with np.errstate(all="ignore"):
             sets = [plain_starts(structure, problem, rng, half), draw_starts(structure, problem.x, problem.y, rng, starts - half)]

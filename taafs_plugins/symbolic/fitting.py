@@ -75,7 +75,7 @@ def _evaluate(structure: Structure, x: np.ndarray, y: np.ndarray, theta: np.ndar
     w, b = theta[:, :size], theta[:, size:]
     outputs = forward(structure, x, w, b)
     residual = outputs.values[0] - y
-    loss = (residual * residual).mean(-1)
+    loss = np.einsum("rn,rn->r", residual, residual) / len(y)
     loss = np.where(outputs.inside & np.isfinite(loss), loss, np.inf)
     return residual, loss, jacobian(structure, outputs, backward(structure, outputs, w))
 
@@ -92,14 +92,16 @@ def _damped_inverse(slopes: np.ndarray, damping: np.ndarray) -> np.ndarray:
 
 
 def _finite(step: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(step, posinf=0.0, neginf=0.0)
+    return np.where(np.isfinite(step), step, 0.0)
 
 
-def _step(structure: Structure, x: np.ndarray, y: np.ndarray, state: tuple) -> np.ndarray:
+def _step(structure: Structure, x: np.ndarray, y: np.ndarray, state: tuple, accelerate: bool) -> np.ndarray:
     """Damped Gauss-Newton step with geodesic acceleration (Transtrum & Sethna 2012): it follows the curved valleys of these models."""
     theta, residual, _, slopes, damping = state
     inverse = _damped_inverse(slopes, damping)
     velocity = -_finite(inverse @ (slopes @ residual[..., None]))[..., 0]
+    if not accelerate:
+        return velocity
     ahead, size, probe = theta + 0.1 * velocity, len(structure), 0.1
     moved = forward(structure, x, ahead[:, :size], ahead[:, size:]).values[0] - y
     along = np.einsum("rpn,rp->rn", slopes, velocity)
@@ -109,7 +111,8 @@ def _step(structure: Structure, x: np.ndarray, y: np.ndarray, state: tuple) -> n
     return velocity + 0.5 * acceleration * taken[:, None]
 
 
-def levenberg_marquardt(structure: Structure, x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray, iterations: int):
+def levenberg_marquardt(structure: Structure, x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray, iterations: int,
+                        hopeless: float = np.inf):  # fmt: skip
     """Minimise the mean squared error from several starts; the slow starts are given up on the way.
 
     Parameters
@@ -117,6 +120,7 @@ def levenberg_marquardt(structure: Structure, x: np.ndarray, y: np.ndarray, w: n
     structure, x, y : as for :func:`draw_starts`
     w, b : starts, shape (sets, nodes and leaves)
     iterations : at most this many
+    hopeless : give the structure up where no start has come below this error after six iterations
 
     Returns
     -------
@@ -130,12 +134,12 @@ def levenberg_marquardt(structure: Structure, x: np.ndarray, y: np.ndarray, w: n
             return w[0], b[0], np.inf
         history = [np.inf]
         for iteration in range(iterations):
-            state = _iterate(structure, x, y, state)
+            state = _iterate(structure, x, y, state, iteration >= 3)
             best = state[2].min()
             history.append(best)
-            if best < EXACT or (iteration >= 8 and best > 0.98 * history[-6]):
+            if best < EXACT or (iteration >= 8 and best > 0.98 * history[-6]) or (iteration == 5 and best > hopeless):
                 break
-            if iteration in (7, 15):
+            if iteration in (5, 15):
                 state = _keep(state, np.argsort(state[2], kind="stable")[: max(1, len(state[0]) // 3)])
     best = int(np.argmin(state[2]))
     return state[0][best, :size], state[0][best, size:], float(state[2][best])
@@ -145,10 +149,10 @@ def _keep(state: tuple, which: np.ndarray) -> tuple:
     return tuple(part[which] for part in state)
 
 
-def _iterate(structure: Structure, x: np.ndarray, y: np.ndarray, state: tuple) -> tuple:
+def _iterate(structure: Structure, x: np.ndarray, y: np.ndarray, state: tuple, accelerate: bool) -> tuple:
     """One damped step of every set, taken where the error falls."""
     theta, residual, loss, slopes, damping = state
-    trial = theta + _step(structure, x, y, state)
+    trial = theta + _step(structure, x, y, state, accelerate)
     new_residual, new_loss, new_slopes = _evaluate(structure, x, y, trial)
     better = new_loss < loss
     pick = better[:, None]
@@ -176,7 +180,7 @@ def plain_starts(structure: Structure, problem: Problem, rng: np.random.Generato
 
 
 def fit_structure(structure: Structure, problem: Problem, rng: np.random.Generator, starts: int, iterations: int,
-                  warm: Tree | None = None) -> tuple[Tree, float]:  # fmt: skip
+                  warm: Tree | None = None, hopeless: float = np.inf) -> tuple[Tree, float]:  # fmt: skip
     """Best tree of a structure and its mean squared error on the problem's training part.
 
     Parameters
@@ -187,12 +191,14 @@ def fit_structure(structure: Structure, problem: Problem, rng: np.random.Generat
     starts : number of starts, half of them plain
     iterations : Levenberg-Marquardt iterations at most
     warm : numbers to start from as well
+    hopeless : see :func:`levenberg_marquardt`
     """
     half = (starts + 1) // 2
     with np.errstate(all="ignore"):
         sets = [plain_starts(structure, problem, rng, half), draw_starts(structure, problem.x, problem.y, rng, starts - half)]
     if warm is not None:
-        sets.append((warm.w[None], warm.b[None]))
+        with np.errstate(all="ignore"):
+            sets.append(solve_root(structure, problem.x, problem.y, warm.w[None], warm.b[None]))
     w, b = (np.concatenate([numbers[k] for numbers in sets]) for k in (0, 1))
-    w, b, loss = levenberg_marquardt(structure, problem.x, problem.y, w, b, iterations)
+    w, b, loss = levenberg_marquardt(structure, problem.x, problem.y, w, b, iterations, hopeless)
     return Tree(structure, w, b), loss

@@ -74,12 +74,16 @@ def _changed(tree: Tree, unary: tuple[str, ...], binary: tuple[str, ...], variab
                 yield _splice(tree, i, i + 1, (other,), tree.w[i : i + 1], tree.b[i : i + 1])
 
 
-def _grown(tree: Tree, unary, binary, variables, rng) -> Iterator[Tree]:
-    """A function above a node, or a branch of one leaf or of a function of one leaf beside it."""
-    branches = [(j,) for j in variables] + [(name, j) for j in variables for name in unary]
+def _topped(tree: Tree, unary: tuple[str, ...]) -> Iterator[Tree]:
+    """A function above a node."""
     for i in range(len(tree.structure)):
         for name in unary:
             yield _splice(tree, i, i, (name,), np.ones(1), np.zeros(1))
+
+
+def _grown(tree: Tree, binary: tuple[str, ...], branches: list[tuple[Op, ...]], rng: np.random.Generator) -> Iterator[Tree]:
+    """A branch beside a node."""
+    for i in range(len(tree.structure)):
         for name in binary:
             for branch in branches:
                 yield _join(tree, i, name, branch, False, rng)
@@ -97,7 +101,7 @@ def shrunk(tree: Tree) -> Iterator[Tree]:
 
 
 def neighbours(tree: Tree, unary: tuple[str, ...], binary: tuple[str, ...], variables, rng: np.random.Generator) -> list[Tree]:
-    """All trees one edit away, in random order.
+    """All trees one edit away, in random order, those that add most (a function of a leaf) first: lists are used from their end.
 
     Parameters
     ----------
@@ -106,13 +110,15 @@ def neighbours(tree: Tree, unary: tuple[str, ...], binary: tuple[str, ...], vari
     variables : indices of the variables that may be used
     rng : generator of the order and of new numbers
     """
-    found = [*_changed(tree, unary, binary, variables), *_grown(tree, unary, binary, variables, rng), *shrunk(tree)]
-    return [found[k] for k in rng.permutation(len(found))]
+    leaves = [(j,) for j in variables]
+    near = [*_changed(tree, unary, binary, variables), *_topped(tree, unary), *_grown(tree, binary, leaves, rng), *shrunk(tree)]
+    far = list(_grown(tree, binary, [(name, j) for j in variables for name in unary], rng))
+    return [group[k] for group in (far, near) for k in rng.permutation(len(group))]
 
 
 def mutate(tree: Tree, unary: tuple[str, ...], binary: tuple[str, ...], variables, rng: np.random.Generator, most_nodes: int) -> Tree:
     """One to three random edits in a row: the paper's mutation, made larger."""
     for _ in range(int(rng.integers(1, 4))):
         options = [near for near in neighbours(tree, unary, binary, variables, rng) if near.structure.nodes <= most_nodes]
-        tree = options[0] if options else tree
+        tree = options[int(rng.integers(len(options)))] if options else tree
     return tree

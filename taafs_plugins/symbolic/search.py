@@ -14,12 +14,15 @@ from taafs_plugins.symbolic.library import SYNONYMS
 from taafs_plugins.symbolic.mutation import canonical, mutate, neighbours, redundant, shrunk
 from taafs_plugins.symbolic.problem import Problem
 from taafs_plugins.symbolic.propagation import forward
+from taafs_plugins.symbolic.screening import screen
 from taafs_plugins.symbolic.selection import select
 from taafs_plugins.symbolic.tree import Structure, Tree
 
 SOLVED = 1e-20  # relative squared error at which nothing but rounding is left to explain
-NICHE = 12  # trees remembered of each size
-LISTED = 160  # small trees fitted before the rounds begin
+NICHE = 30  # trees remembered of each size
+ALIKE = 2  # of them, with the same set of functions: else variants of one good tree crowd out every other way
+SCREENED = 12  # two-term formulas of each kind
+LISTED = 500  # trees of one size, at most, fitted before the rounds begin
 
 
 @dataclass
@@ -78,6 +81,7 @@ class Search:
         The best entry
         """
         self._consider(Tree(Structure((j,)), np.ones(1), np.zeros(1)) for j in self._variables(8))
+        self._consider(self._screened())
         self._consider(Tree(s, np.ones(len(s)), np.zeros(len(s))) for s in self._small())
         while self.round < self.settings.rounds and not self.solved:
             self.round += 1
@@ -100,6 +104,13 @@ class Search:
             return useful.tolist()
         return sorted(self.rng.choice(len(self.problem.relevance), count, replace=False, p=self.problem.relevance).tolist())
 
+    def _screened(self) -> Iterator[Tree]:
+        """The best two-term formulas with plain numbers."""
+        problem = self.problem
+        x, y = problem.x * problem.half[:, None] + problem.centre[:, None], problem.y * problem.spread + problem.mean
+        for tree in screen(x, y, self._variables(4), self.listed, self.joined, SCREENED):
+            yield problem.to_scaled(tree)
+
     def _small(self) -> Iterator[Structure]:
         """Trees of one and two nodes, smaller first; a random part of them where there are many."""
         leaves = [(j,) for j in self._variables(4)]
@@ -119,13 +130,15 @@ class Search:
             if tree.structure in self.seen or tree.structure.nodes > self.settings.max_nodes or redundant(tree.structure):
                 continue
             self.seen.add(tree.structure)
-            self._remember(self._fit(tree, self.settings.starts, 12))
+            niche = self.niches.get(tree.structure.nodes, [])
+            hopeless = 30 * max(entry.error for entry in niche) if len(niche) == NICHE else np.inf
+            self._remember(self._fit(tree, self.settings.starts, 12, hopeless))
             if self.solved:
                 return
 
-    def _fit(self, warm: Tree, starts: int, iterations: int) -> Entry:
+    def _fit(self, warm: Tree, starts: int, iterations: int, hopeless: float = np.inf) -> Entry:
         fit = fit_structure if self.settings.optimizer == "lm" else fit_by(self.settings.optimizer)
-        tree, error = fit(warm.structure, self.problem, self.rng, starts, iterations, warm)
+        tree, error = fit(warm.structure, self.problem, self.rng, starts, iterations, warm, hopeless)
         return self._judge(tree, error)
 
     def _judge(self, tree: Tree, error: float) -> Entry:
@@ -151,7 +164,9 @@ class Search:
             entry = longer if longer.score < entry.score else entry
         niche.append(entry)
         niche.sort(key=lambda one: one.score)
-        del niche[NICHE:]
+        alike = [one for one in niche if set(one.tree.structure.names()) == set(entry.tree.structure.names())]
+        for surplus in alike[ALIKE:] + niche[NICHE:]:
+            niche[:] = [one for one in niche if one is not surplus]
         if self.best is None or entry.score < self.best.score:
             self.best = entry
 
@@ -186,9 +201,11 @@ class Search:
 
     def _parent(self) -> Entry:
         """The entry whose turn it is: sizes in turn, within a size the best and least used one."""
-        sizes = sorted(size for size in self.niches if size <= self.settings.max_nodes)
-        niche = self.niches[sizes[self.round % len(sizes)]]
-        order = [rank + 2 * entry.expanded + (100 if entry.waiting == [] else 0) for rank, entry in enumerate(niche)]
+        sizes = sorted(size for size in self.niches if any(entry.waiting != [] for entry in self.niches[size]))
+        # 0 0 1 0 1 2 0 1 2 3 ...: small trees have most turns, for their edits lead everywhere
+        row = int((np.sqrt(8 * self.round + 1) - 1) / 2)
+        niche = self.niches[sizes[(self.round - row * (row + 1) // 2) % len(sizes)]]
+        order = [np.inf if entry.waiting == [] else rank + 2 * entry.expanded for rank, entry in enumerate(niche)]
         return niche[int(np.argmin(order))]
 
     def _shrink(self) -> None:

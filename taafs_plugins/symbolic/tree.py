@@ -105,6 +105,10 @@ class Structure:
         """The structure with another subtree at node i."""
         return Structure(self.ops[:i] + tuple(ops) + self.ops[self.ends[i] :])
 
+    def names(self) -> set[str]:
+        """Functions in its nodes."""
+        return {op for op in self.ops if isinstance(op, str)}
+
     def variables(self) -> set[int]:
         """Indices of the variables in its leaves."""
         return {op for op in self.ops if isinstance(op, int)}
