@@ -22,7 +22,8 @@ class XNetClassifier(ClassifierMixin, XNetBase):
 
     Parameters
     ----------
-    unary, binary, max_nodes, rounds, proposals, starts, optimizer, threshold, patience, size_penalty, check_fraction, verbose, random_state :
+    unary, binary, max_nodes, rounds, listed, proposals, starts, optimizer, threshold, patience, size_penalty, check_fraction, verbose, \
+    random_state :
         as for :class:`~taafs_plugins.symbolic.XNetRegressor`; `max_nodes` is for each class
 
     Attributes

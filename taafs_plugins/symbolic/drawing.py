@@ -55,7 +55,8 @@ def draw(tree: Tree, names: Sequence[str], ax=None):
         leaf = isinstance(op, int)
         label = names[op] if leaf else _SYMBOLS.get(op, op)
         colour = "#dcecf7" if leaf else "#fbe5c8"
-        ax.text(across, down, label, ha="center", va="center", bbox={"boxstyle": "round", "facecolor": colour, "edgecolor": "0.4"}, zorder=2)
+        box = {"boxstyle": "round", "facecolor": colour, "edgecolor": "0.4"}
+        ax.text(across, down, label, ha="center", va="center", bbox=box, zorder=2)
         ax.text(across + 0.22, down, f"w {tree.w[i]:.4g}\nb {tree.b[i]:.4g}", ha="left", va="center", fontsize=7, color="0.3")
     ax.set_xlim(-0.6, max(across for across, _ in places) + 0.9)
     ax.set_ylim(min(down for _, down in places) - 0.5, 0.5)

@@ -29,12 +29,13 @@ _POSITIVE = ("max_nodes", "starts", "proposals", "patience")
 class XNetBase(BaseEstimator):
     """What regression and classification share: parameters, search for one tree, formula, module, picture."""
 
-    def __init__(self, unary=None, binary=None, max_nodes=8, rounds=60, proposals=24, starts=6, optimizer="lm", threshold=0.01, patience=20,
-                 size_penalty=1.0, check_fraction=0.2, verbose=False, random_state=None):  # fmt: skip
+    def __init__(self, unary=None, binary=None, max_nodes=8, rounds=60, listed=500, proposals=24, starts=6, optimizer="lm", threshold=0.01,
+                 patience=20, size_penalty=1.0, check_fraction=0.2, verbose=False, random_state=None):  # fmt: skip
         self.unary = unary
         self.binary = binary
         self.max_nodes = max_nodes
         self.rounds = rounds
+        self.listed = listed
         self.proposals = proposals
         self.starts = starts
         self.optimizer = optimizer
@@ -52,13 +53,13 @@ class XNetBase(BaseEstimator):
                 raise XNetError(f"{name}={getattr(self, name)} must be at least 1.")
         if not 0 <= self.check_fraction < 1:
             raise XNetError(f"check_fraction={self.check_fraction} must be at least 0 and below 1: it is the share of samples held out.")
-        if self.rounds < 0 or self.threshold < 0 or self.size_penalty < 0:
-            raise XNetError("rounds, threshold and size_penalty must not be negative.")
+        if min(self.rounds, self.listed) < 0 or self.threshold < 0 or self.size_penalty < 0:
+            raise XNetError("rounds, listed, threshold and size_penalty must not be negative.")
         if self.optimizer not in ("lm", "lbfgs", "adam", "sgd"):
             raise XNetError(f"Unknown optimizer '{self.optimizer}': choose lm, lbfgs, adam or sgd.")
         unary, binary = (tuple(chosen) if chosen is not None else None for chosen in (self.unary, self.binary))
-        return Settings(names(1, unary), names(2, binary), self.max_nodes, self.rounds, self.proposals, self.starts, self.threshold,
-                        self.patience, self.size_penalty, self.optimizer)  # fmt: skip
+        return Settings(names(1, unary), names(2, binary), self.max_nodes, self.rounds, self.listed, self.proposals, self.starts,
+                        self.threshold, self.patience, self.size_penalty, self.optimizer)  # fmt: skip
 
     def _search(self, x: np.ndarray, targets: np.ndarray) -> list[Tree]:
         """One tree for each column of the targets, in the user's units; an interrupted fit keeps the best so far."""
@@ -164,6 +165,8 @@ class XNetRegressor(RegressorMixin, MultiOutputMixin, XNetBase):
     unary, binary : names of the functions to use; None for all of the library (see ``register_function``)
     max_nodes : largest number of nodes of a tree, leaves not counted
     rounds : rounds of proposals after the list of small trees; the search ends before when only rounding is left of the error
+    listed : small trees fitted before the rounds, of each of the sizes 1 and 2; the library of terms that are tried in pairs first is
+        twice as large (0: neither)
     proposals : trees fitted in a round
     starts : starts of each fit
     optimizer : "lm" (Levenberg-Marquardt, ours), or the paper's "lbfgs", "adam", "sgd"

@@ -147,9 +147,8 @@ def register_function(function: Function) -> None:
     tensors = [torch.tensor(p, requires_grad=True) for p in points]
     result = function.torch(*tensors)
     gradients = torch.autograd.grad(result.sum(), tensors)
-    same = np.allclose(value, result.detach().numpy(), rtol=1e-6) and all(
-        np.allclose(mine, other.numpy(), rtol=1e-5, atol=1e-8) for mine, other in zip(function.derivative(value, *points), gradients, strict=True)
-    )
+    pairs = zip(function.derivative(value, *points), gradients, strict=True)
+    same = np.allclose(value, result.detach().numpy(), rtol=1e-6) and all(np.allclose(a, b.numpy(), rtol=1e-5, atol=1e-8) for a, b in pairs)
     if not same:
         raise XNetError(f"Function '{function.name}' is not the same in NumPy and torch (value or derivative): make them agree.")
     LIBRARY[function.name] = function

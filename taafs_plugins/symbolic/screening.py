@@ -1,4 +1,4 @@
-"""A first look at many formulas with plain numbers: sums of two or three terms and products of two, from a library of small terms, scored all at once.
+"""A first look at many formulas with plain numbers: sums of two or three small terms and products of two, scored all at once.
 
 Not in the paper. A term has w = 1 and b = 0 (sometimes 1) everywhere, so its values cost one pass, and how well a pair of terms explains
 the target is a closed formula of correlations. The best pairs are where the rounds of the search begin.
@@ -14,7 +14,6 @@ import numpy as np
 from taafs_plugins.symbolic.library import LIBRARY
 from taafs_plugins.symbolic.tree import Op, Structure, Tree
 
-MOST_TERMS = 900
 MOST_IN_TRIPLES = 200
 MOST_SAMPLES = 100
 # root function -> its inverse, the target of what stands below it, and where that inverse holds
@@ -72,7 +71,7 @@ def standardise(values: np.ndarray) -> np.ndarray:
     return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-300)
 
 
-def terms(x: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: tuple[str, ...]) -> list[Term]:
+def terms(x: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: tuple[str, ...], most: int) -> list[Term]:
     """Terms of up to two functions, one of each shape (terms that differ by w and b of their root are the same).
 
     Parameters
@@ -80,6 +79,7 @@ def terms(x: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: t
     x : shape (features, samples), in the user's units
     variables : which of them to use
     unary, binary : functions to use
+    most : terms to stop at, the shortest come first
     """
     leaves = [Term((j,), (1.0,), (0.0,), x[j]) for j in variables]
     found, seen, level = [], set(), list(leaves)
@@ -89,7 +89,7 @@ def terms(x: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: t
             for term in level:
                 shape = standardise(term.values)
                 key = tuple(np.round(shape * np.sign(shape[np.argmax(np.abs(shape))]), 7)[:12].tolist())
-                if key not in seen and len(found) + len(kept) < MOST_TERMS:
+                if key not in seen and len(found) + len(kept) < most:
                     seen.add(key)
                     kept.append(term)
             found += kept
@@ -106,13 +106,15 @@ def _sums(shapes: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(np.triu(np.ones_like(between), 1) > 0, 1.0 - explained, np.inf)
 
 
-def _products(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """1 - R2 of the best a A B + c for each target and pair of terms, shape (targets, terms, terms), upper triangle."""
-    result = np.full((len(targets), len(values), len(values)), np.inf)
-    for i in range(len(values)):
-        shapes = standardise(values[i] * values[i:])
-        result[:, i, i:] = 1.0 - (shapes @ targets.T).T ** 2
-    return result
+def _products(values: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """1 - R2 of the best a A B + c for each pair of terms, upper triangle: mean, variance and covariance of A B are matrix products."""
+    scaled = values / np.maximum(np.abs(values).max(1, keepdims=True), 1e-300)
+    samples, squares = values.shape[1], scaled**2
+    power = squares @ squares.T
+    variance = power - (scaled @ scaled.T) ** 2 / samples
+    covariance = (scaled * target) @ scaled.T
+    explained = np.where(variance > 1e-8 * power, covariance**2 / np.maximum(variance, 1e-300), 0.0)
+    return np.where(np.triu(np.ones_like(power)) > 0, np.maximum(1.0 - explained, 0.0), np.inf)
 
 
 def _triples(shapes: np.ndarray, target: np.ndarray, sizes: np.ndarray, count: int) -> list[tuple[int, int, int]]:
@@ -136,7 +138,8 @@ def _scored(error: np.ndarray, sizes: np.ndarray, count: int) -> list[tuple[floa
     """(score, row, column) of the pairs with the best score: error, with a price for length; rounding of 1 - R2 is not told apart."""
     score = (np.log(np.maximum(error, 1e-12)) + 0.3 * (sizes[:, None] + sizes[None])).ravel()
     chosen = np.argpartition(score, min(count, len(score) - 1))[:count]
-    return [(float(score[k]), *divmod(int(k), len(sizes))) for k in chosen[np.argsort(score[chosen], kind="stable")] if np.isfinite(score[k])]
+    chosen = [int(k) for k in chosen[np.argsort(score[chosen], kind="stable")] if np.isfinite(score[k])]
+    return [(float(score[k]), *divmod(k, len(sizes))) for k in chosen]
 
 
 def _sum(parts: list[Term], goal: np.ndarray) -> Tree:
@@ -161,7 +164,8 @@ def _under(name: str, tree: Tree) -> Tree:
     return Tree(Structure((name, *tree.structure.ops)), np.concatenate([[1.0], tree.w]), np.concatenate([[0.0], tree.b]))
 
 
-def screen(x: np.ndarray, y: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: tuple[str, ...], count: int) -> list[Tree]:
+def screen(x: np.ndarray, y: np.ndarray, variables: list[int], unary: tuple[str, ...], binary: tuple[str, ...], count: int,
+           most: int) -> list[Tree]:  # fmt: skip
     """The best two-term formulas for a target and for what would stand below exp, log, sqrt or a square.
 
     Parameters
@@ -170,25 +174,25 @@ def screen(x: np.ndarray, y: np.ndarray, variables: list[int], unary: tuple[str,
     variables : indices of the variables to use
     unary, binary : functions to use
     count : trees of each kind (sum and product, each target)
+    most : terms in the library at most
 
     Returns
     -------
     Trees in the user's units, with numbers to start a fit from
     """
     x, y = x[:, :MOST_SAMPLES], y[:MOST_SAMPLES]
-    library = terms(x, variables, unary, binary)
+    library = terms(x, variables, unary, binary, most)
     if len(library) < 2:
         return []
     goals = [("", y)] + [(name, inverse(y)) for name, (inverse, holds) in INVERSES.items() if name in unary and holds(y).all()]
     values, sizes = np.stack([term.values for term in library]), np.array([len(term.ops) for term in library])
     shapes, targets, found = standardise(values), standardise(np.stack([goal for _, goal in goals])), []
-    products = _products(values, targets) if "*" in binary else None
     for k, (name, goal) in enumerate(goals):
         trees = []
         if "+" in binary:
             groups = [pair for _, *pair in _scored(_sums(shapes, targets[k]), sizes, count)] + _triples(shapes, targets[k], sizes, count)
             trees += [_sum([library[i] for i in group], goal) for group in groups]
-        if products is not None:
-            trees += [_product(library[i], library[j], goal) for _, i, j in _scored(products[k], sizes, count)]
+        if "*" in binary:
+            trees += [_product(library[i], library[j], goal) for _, i, j in _scored(_products(values, targets[k]), sizes, count)]
         found += [_under(name, tree) if name else tree for tree in trees]
     return found

@@ -21,8 +21,7 @@ from taafs_plugins.symbolic.tree import Structure, Tree
 SOLVED = 1e-20  # relative squared error at which nothing but rounding is left to explain
 NICHE = 30  # trees remembered of each size
 ALIKE = 2  # of them, with the same set of functions: else variants of one good tree crowd out every other way
-SCREENED = 12  # two-term formulas of each kind
-LISTED = 500  # trees of one size, at most, fitted before the rounds begin
+SCREENED = 12  # two-term formulas of each kind, at most
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Settings:
     binary: tuple[str, ...]
     max_nodes: int = 8
     rounds: int = 60
+    listed: int = 500
     proposals: int = 24
     starts: int = 6
     threshold: float = 0.01
@@ -108,7 +108,8 @@ class Search:
         """The best two-term formulas with plain numbers."""
         problem = self.problem
         x, y = problem.x * problem.half[:, None] + problem.centre[:, None], problem.y * problem.spread + problem.mean
-        for tree in screen(x, y, self._variables(4), self.listed, self.joined, SCREENED):
+        count, most = min(SCREENED, self.settings.listed // 20), min(900, 2 * self.settings.listed)
+        for tree in screen(x, y, self._variables(4), self.listed, self.joined, count, most) if count else ():
             yield problem.to_scaled(tree)
 
     def _small(self) -> Iterator[Structure]:
@@ -117,7 +118,7 @@ class Search:
         one = self._above(leaves, leaves)
         two = self._above(one, leaves)
         for level in (one, two):
-            yield from (Structure(level[k]) for k in np.sort(self.rng.permutation(len(level))[:LISTED]))
+            yield from (Structure(level[k]) for k in np.sort(self.rng.permutation(len(level))[: self.settings.listed]))
 
     def _above(self, below: list[tuple], leaves: list[tuple]) -> list[tuple]:
         unary = [(name, *ops) for ops in below for name in self.listed]

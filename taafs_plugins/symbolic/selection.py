@@ -89,7 +89,8 @@ def _candidates(structure: Structure, node: int, moved: list, x: np.ndarray, nam
             yield from ((name, (j,), 0, (children[0], x[j])) for j in variables if children)
 
 
-def select(tree: Tree, x: np.ndarray, y: np.ndarray, names: tuple[str, ...], variables, threshold: float, rate: float = 1.0) -> list[Choice]:
+def select(tree: Tree, x: np.ndarray, y: np.ndarray, names: tuple[str, ...], variables, threshold: float,
+           rate: float = 1.0) -> list[Choice]:  # fmt: skip
     """For every node, the functions whose output on the children's updated outputs is nearer to the node's than a threshold.
 
     Parameters
