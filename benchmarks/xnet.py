@@ -73,14 +73,15 @@ def run_others(problem: int, seed: int) -> dict:
     models = {"gplearn": SymbolicRegressor(1000, generations=20, function_set=functions, parsimony_coefficient=1e-4, random_state=seed),
               "mlp": MLPRegressor((16, 16), activation="tanh", solver="lbfgs", max_iter=5000, random_state=seed),
               "kernel ridge": KernelRidge(alpha=1e-8, kernel=RBF(1.0))}  # fmt: skip
-    sizes: dict[str, Callable] = {"gplearn": lambda m: len(m._program.program), "mlp": lambda m: sum(w.size for w in m.coefs_ + m.intercepts_),
-             "kernel ridge": lambda m: m.dual_coef_.size}  # fmt: skip
+    sizes: dict[str, Callable] = {"gplearn": lambda m: len(m._program.program),
+             "mlp": lambda m: sum(w.size for w in m.coefs_ + m.intercepts_), "kernel ridge": lambda m: m.dual_coef_.size}  # fmt: skip
     x, y, fresh_x, fresh_y = data(problem, seed)
     result = {}
     for name, model in models.items():
         start = time.perf_counter()
         model.fit(x, y)
-        result[name] = {"r2": r2_score(fresh_y, model.predict(fresh_x)), "seconds": round(time.perf_counter() - start, 2), "size": sizes[name](model)}
+        seconds = round(time.perf_counter() - start, 2)
+        result[name] = {"r2": r2_score(fresh_y, model.predict(fresh_x)), "seconds": seconds, "size": sizes[name](model)}
     return result
 
 
@@ -108,8 +109,8 @@ def run_iris(seed: int) -> dict:
     scores = cross_val_score(model, x, y, cv=StratifiedKFold(10, shuffle=True, random_state=seed))
     seconds = time.perf_counter() - start
     model.fit(x, y)
-    return {"accuracy": float(scores.mean()), "accuracy_fitted": model.score(x, y), "nodes": model.n_nodes_, "parameters": model.n_parameters_,
-            "seconds": round(seconds, 1)}  # fmt: skip
+    return {"accuracy": float(scores.mean()), "accuracy_fitted": model.score(x, y), "nodes": model.n_nodes_,
+            "parameters": model.n_parameters_, "seconds": round(seconds, 1)}  # fmt: skip
 
 
 RUNS: dict[str, Callable[..., dict]] = {"nguyen": run_nguyen, "others": run_others, "fixed": run_fixed, "iris": run_iris}

@@ -71,7 +71,8 @@ class XNetClassifier(ClassifierMixin, XNetBase):
 
     def predict(self, X) -> np.ndarray:
         """The likeliest label of each sample, shape (samples,)."""
-        return self.classes_[np.argmax(self.predict_proba(X), 1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[np.argmax(probabilities, 1)]
 
 
 def cross_entropy_fit(trees: list[Tree], x: np.ndarray, index: np.ndarray, iterations: int = 100) -> list[Tree]:

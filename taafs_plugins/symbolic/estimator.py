@@ -108,7 +108,8 @@ class XNetBase(BaseEstimator):
         One SymPy expression for each tree, in real symbols
         """
         labels = self._names(variables)
-        return [expanded(to_sympy(tree, labels, digits), labels, self.sample_) for tree in self.trees_]
+        found = [expanded(to_sympy(tree, labels), labels, self.sample_) for tree in self.trees_]
+        return [formula.xreplace({value: sympy.Float(value, digits) for value in formula.atoms(sympy.Float)}) for formula in found]
 
     @property
     def expression_(self) -> sympy.Expr | list[sympy.Expr]:
