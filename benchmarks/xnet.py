@@ -4,7 +4,7 @@
     python benchmarks/xnet.py others      # gplearn, MLP, kernel ridge on the same data
     python benchmarks/xnet.py fixed
     python benchmarks/xnet.py iris
-    python benchmarks/xnet.py page        # docs/xnet_results.md from the results
+    python benchmarks/xnet.py page        # the tables in docs/xnet.md from the results
 
 One line of JSON for each run in benchmarks/results/xnet.jsonl. Needs the extra `symbolic`; `others` needs gplearn as well.
 """

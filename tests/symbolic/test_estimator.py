@@ -17,7 +17,7 @@ from taafs_plugins.symbolic.search import Search
 
 matplotlib.use("Agg")
 SMALL = {"rounds": 0, "listed": 6, "starts": 2, "max_nodes": 2, "random_state": 0}
-QUICK = {"rounds": 3, "listed": 40, "random_state": 0}
+QUICK = {"rounds": 2, "listed": 20, "starts": 4, "random_state": 0}
 
 
 @parametrize_with_checks([XNetRegressor(**SMALL), XNetClassifier(**SMALL)])
@@ -86,12 +86,13 @@ def test_progress_is_shown_when_asked_for(capsys):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
 def test_the_papers_optimisers_can_be_chosen(optimizer):
     x, y = data()
-    model = XNetRegressor(rounds=1, listed=5, starts=2, proposals=3, optimizer=optimizer, random_state=0).fit(x, y)
+    model = XNetRegressor(rounds=1, listed=3, starts=2, proposals=1, max_nodes=2, optimizer=optimizer, random_state=0).fit(x, y)
     assert model.score(x, y) > 0.5
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"optimizer": "newton"}, "choose lm"), ({"check_fraction": 1.5}, "share"),
-                         ({"max_nodes": 0}, "at least 1"), ({"unary": ["sinn"]}, "Did you mean 'sin'"), ({"binary": ["sin"]}, "takes 1")])  # fmt: skip
+                         ({"max_nodes": 0}, "at least 1"), ({"unary": ["sinn"]}, "Did you mean 'sin'"),
+                         ({"binary": ["sin"]}, "takes 1")])  # fmt: skip
 def test_wrong_parameters_get_one_sentence(wrong, message):
     with pytest.raises(XNetError, match=message):
         XNetRegressor(**wrong).fit(*data())
