@@ -28,7 +28,6 @@ from taafs_plugins.symbolic.nguyen import NGUYEN, sample, truth
 from taafs_plugins.symbolic.propagation import predict
 
 RESULTS = Path(__file__).parent / "results" / "xnet.jsonl"
-SEEDS = range(5)
 # every neuron another function, as the paper's text says; which ones it does not say
 FIXED = ("+ * sin x0 cos x0 - square x0 exp x0", "+ * sin x0 cos x1 - square x0 exp x1")
 
@@ -71,7 +70,7 @@ def run_others(problem: int, seed: int) -> dict:
 
     functions = ("add", "sub", "mul", "div", "sin", "cos", "log", "sqrt")
     models = {"gplearn": SymbolicRegressor(1000, generations=20, function_set=functions, parsimony_coefficient=1e-4, random_state=seed),
-              "mlp": MLPRegressor((16, 16), activation="tanh", solver="lbfgs", max_iter=5000, random_state=seed),
+              "mlp": MLPRegressor(hidden_layer_sizes=(16, 16), activation="tanh", solver="lbfgs", max_iter=5000, random_state=seed),
               "kernel ridge": KernelRidge(alpha=1e-8, kernel=RBF(1.0))}  # fmt: skip
     sizes: dict[str, Callable] = {"gplearn": lambda m: len(m._program.program),
              "mlp": lambda m: sum(w.size for w in m.coefs_ + m.intercepts_), "kernel ridge": lambda m: m.dual_coef_.size}  # fmt: skip
@@ -92,9 +91,12 @@ def run_fixed(problem: int, seed: int) -> dict:
     x, y, _, _ = data(problem, seed)
     structure, rng = Structure.parse(FIXED[x.shape[1] - 1]), np.random.default_rng(seed)
     size = len(structure)
-    fits = [quasi_newton(structure, x.T.copy(), y, rng.normal(0.0, 1.0, 2 * size), 5000)[0] for _ in range(10)]
+    fits = [quasi_newton(structure, x.T.copy(), y, rng.normal(0.0, 1.0, 2 * size), 1000)[0] for _ in range(10)]
     trees = [r2_score(y, predict(Tree(structure, theta[:size], theta[size:]), x)) for theta in fits]
-    networks = [MLPRegressor((4, 2), solver="lbfgs", max_iter=5000, random_state=10 * seed + k).fit(x, y).score(x, y) for k in range(10)]
+    networks = []
+    for k in range(10):
+        network = MLPRegressor(hidden_layer_sizes=(4, 2), solver="lbfgs", max_iter=1000, random_state=10 * seed + k)
+        networks.append(network.fit(x, y).score(x, y))
     return {"tree_mean": float(np.mean(trees)), "tree_best": max(trees), "mlp_mean": float(np.mean(networks)), "mlp_best": max(networks)}
 
 
@@ -132,13 +134,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*RUNS, "page"])
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     if options.what == "page":
         from xnet_page import write_page
 
         return write_page(load())
     done = [(line["kind"], *line["arguments"]) for line in load()]
-    tasks = [("iris", seed) for seed in SEEDS] if options.what == "iris" else [(options.what, n, seed) for seed in SEEDS for n in NGUYEN]
+    seeds = range(options.seeds)
+    tasks = [("iris", seed) for seed in seeds] if options.what == "iris" else [(options.what, n, seed) for seed in seeds for n in NGUYEN]
     with ProcessPoolExecutor(options.jobs) as pool, RESULTS.open("a") as file:
         for line in pool.map(run_one, [task for task in tasks if task not in done]):
             file.write(json.dumps(line) + "\n")

@@ -16,7 +16,7 @@ from taafs_plugins.symbolic.nguyen import sample
 from taafs_plugins.symbolic.search import Search
 
 matplotlib.use("Agg")
-SMALL = {"rounds": 0, "listed": 6, "starts": 2, "max_nodes": 2, "random_state": 0}
+SMALL = {"rounds": 0, "listed": 6, "starts": 2, "max_nodes": 1, "random_state": 0}
 QUICK = {"rounds": 2, "listed": 20, "starts": 4, "random_state": 0}
 
 
@@ -86,7 +86,7 @@ def test_progress_is_shown_when_asked_for(capsys):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
 def test_the_papers_optimisers_can_be_chosen(optimizer):
     x, y = data()
-    model = XNetRegressor(rounds=1, listed=3, starts=2, proposals=1, max_nodes=2, optimizer=optimizer, random_state=0).fit(x, y)
+    model = XNetRegressor(rounds=1, listed=2, starts=1, proposals=1, max_nodes=1, optimizer=optimizer, random_state=0).fit(x, y)
     assert model.score(x, y) > 0.5
 
 
