@@ -69,7 +69,8 @@ def run_others(problem: int, seed: int) -> dict:
     from sklearn.neural_network import MLPRegressor
 
     functions = ("add", "sub", "mul", "div", "sin", "cos", "log", "sqrt")
-    models = {"gplearn": SymbolicRegressor(1000, generations=20, function_set=functions, parsimony_coefficient=1e-4, random_state=seed),
+    genetic = SymbolicRegressor(population_size=500, generations=10, function_set=functions, parsimony_coefficient=1e-4, random_state=seed)
+    models = {"gplearn": genetic,
               "mlp": MLPRegressor(hidden_layer_sizes=(16, 16), activation="tanh", solver="lbfgs", max_iter=5000, random_state=seed),
               "kernel ridge": KernelRidge(alpha=1e-8, kernel=RBF(1.0))}  # fmt: skip
     sizes: dict[str, Callable] = {"gplearn": lambda m: len(m._program.program),
@@ -106,7 +107,7 @@ def run_iris(seed: int) -> dict:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     x, y = load_iris(return_X_y=True)
-    model = XNetClassifier(rounds=5, listed=100, max_nodes=6, random_state=seed)
+    model = XNetClassifier(rounds=0, listed=60, max_nodes=4, size_penalty=2.0, random_state=seed)
     start = time.perf_counter()
     scores = cross_val_score(model, x, y, cv=StratifiedKFold(10, shuffle=True, random_state=seed))
     seconds = time.perf_counter() - start

@@ -160,7 +160,8 @@ TEXT = """### Nguyen: fitted on the standard points, scored on 1000 fresh ones
 
 ### Beside other methods, same data
 
-Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds. Seeds of the others: {other_seeds}.
+Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds (of a busy machine).
+gplearn: 500 programs, 10 generations, else its defaults. Seeds of the others: {other_seeds}.
 
 {others}
 
