@@ -1,5 +1,10 @@
 """X-Net (paper 004): regression and classification by trees of learned functions. Knows nothing of force fields or hosts."""
 
+try:
+    import sklearn as _  # noqa: F401
+except ImportError as error:
+    raise ImportError("X-Net needs scikit-learn: pip install 'taafs-plugins[symbolic]'.") from error
+
 from taafs_plugins.symbolic.classifier import XNetClassifier
 from taafs_plugins.symbolic.errors import XNetError
 from taafs_plugins.symbolic.estimator import XNetRegressor

@@ -181,6 +181,8 @@ class Search:
                 yield mutate(start, self.listed, self.joined, self._variables(3), self.rng, self.settings.max_nodes)
             return
         parent = self._parent()
+        if parent is None:
+            return
         if parent.waiting is None:
             parent.waiting = neighbours(parent.tree, self.listed, self.joined, self._variables(4), self.rng)
             yield from self._chosen(parent.tree)
@@ -200,9 +202,11 @@ class Search:
             same = len(structure) == len(tree.structure)
             yield Tree(structure, tree.w if same else np.ones(len(structure)), tree.b if same else np.zeros(len(structure)))
 
-    def _parent(self) -> Entry:
-        """The entry whose turn it is: sizes in turn, within a size the best and least used one."""
+    def _parent(self) -> Entry | None:
+        """The entry whose turn it is: sizes in turn, within a size the best and least used one; None when all edits were tried."""
         sizes = sorted(size for size in self.niches if any(entry.waiting != [] for entry in self.niches[size]))
+        if not sizes:
+            return None
         # 0 0 1 0 1 2 0 1 2 3 ...: small trees have most turns, for their edits lead everywhere
         row = int((np.sqrt(8 * self.round + 1) - 1) / 2)
         niche = self.niches[sizes[(self.round - row * (row + 1) // 2) % len(sizes)]]

@@ -158,6 +158,12 @@ def test_fifty_features_are_searched():
     assert fitted(x, y).score(x, y) > 0.8
 
 
+def test_a_search_that_has_tried_everything_ends():
+    x, y = data()
+    model = XNetRegressor(unary=["square"], binary=[], max_nodes=1, rounds=50, random_state=0).fit(x, y)
+    assert model.n_nodes_ <= 1
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_or_infinity_in_the_data_is_a_clear_error(bad):
     x, y = data()
