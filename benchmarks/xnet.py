@@ -3,7 +3,7 @@
     python benchmarks/xnet.py nguyen      # 12 problems, 5 seeds; runs that are in the results already are left out
     python benchmarks/xnet.py others      # gplearn, MLP, kernel ridge on the same data
     python benchmarks/xnet.py fixed
-    python benchmarks/xnet.py iris
+    python benchmarks/xnet.py iris        # and: logistic
     python benchmarks/xnet.py page        # the tables in docs/xnet.md from the results
 
 One line of JSON for each run in benchmarks/results/xnet.jsonl. Needs the extra `symbolic`; `others` needs gplearn as well.
@@ -116,7 +116,17 @@ def run_iris(seed: int) -> dict:
             "parameters": model.n_parameters_, "seconds": round(seconds, 1)}  # fmt: skip
 
 
-RUNS: dict[str, Callable[..., dict]] = {"nguyen": run_nguyen, "others": run_others, "fixed": run_fixed, "iris": run_iris}
+def run_logistic(seed: int) -> dict:
+    """Logistic regression on Iris, in the folds of :func:`run_iris`."""
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    folds = StratifiedKFold(10, shuffle=True, random_state=seed)
+    return {"accuracy": float(cross_val_score(LogisticRegression(max_iter=1000), *load_iris(return_X_y=True), cv=folds).mean())}
+
+
+RUNS: dict[str, Callable[..., dict]] = {"nguyen": run_nguyen, "others": run_others, "fixed": run_fixed, "iris": run_iris, "logistic": run_logistic}
 
 
 def load() -> list[dict]:
@@ -143,7 +153,8 @@ def main() -> None:
         return write_page(load())
     done = [(line["kind"], *line["arguments"]) for line in load()]
     seeds = range(options.seeds)
-    tasks = [("iris", seed) for seed in seeds] if options.what == "iris" else [(options.what, n, seed) for seed in seeds for n in NGUYEN]
+    alone = options.what in ("iris", "logistic")
+    tasks = [(options.what, seed) for seed in seeds] if alone else [(options.what, n, seed) for seed in seeds for n in NGUYEN]
     with ProcessPoolExecutor(options.jobs) as pool, RESULTS.open("a") as file:
         for line in pool.map(run_one, [task for task in tasks if task not in done]):
             file.write(json.dumps(line) + "\n")

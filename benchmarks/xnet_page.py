@@ -160,8 +160,8 @@ TEXT = """### Nguyen: fitted on the standard points, scored on 1000 fresh ones
 
 ### Beside other methods, same data
 
-Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds (of a busy machine).
-gplearn: 500 programs, 10 generations, else its defaults. Seeds of the others: {other_seeds}.
+Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds (of a busy machine). gplearn: 500 programs, 10
+generations (half of its defaults each), else its defaults: more would find more. Seeds of the others: {other_seeds}.
 
 {others}
 
@@ -172,9 +172,15 @@ which functions its tree has; ours is `+ * sin cos - square exp` with 22 numbers
 
 {fixed}
 
+Means of single starts come out as the paper's two columns do. But the network's best of ten starts is as good as the tree's: what the
+paper shows with one start is mostly that a ReLU network this small dies in many of them.
+
 ### Iris
 
 {iris}
+
+98.7% is 148 of 150; the paper does not say of which data. Here the trees are chosen one class against the rest by least squares and
+only their numbers by cross-entropy, which overfits: {logistic:.1f}% in the same cross-validation is what logistic regression has.
 """
 
 
@@ -186,6 +192,12 @@ def write_page(results: list[dict]) -> None:
         f"{name}_seeds": len({line["arguments"][1] for line in of(results, kind)})
         for name, kind in (("fixed", "fixed"), ("other", "others"))
     }
-    text = TEXT.format(**seeds, runs=len(whole), minutes=sum(line["seconds"] for line in whole) / 60, **parts)
+    text = TEXT.format(
+        **seeds,
+        logistic=100 * mean(of(results, "logistic"), "accuracy"),
+        runs=len(whole),
+        minutes=sum(line["seconds"] for line in whole) / 60,
+        **parts,
+    )
     before, rest = PAGE.read_text().split(START)
     PAGE.write_text(before + START + text + END + rest.split(END)[1])
