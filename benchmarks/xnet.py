@@ -126,7 +126,8 @@ def run_logistic(seed: int) -> dict:
     return {"accuracy": float(cross_val_score(LogisticRegression(max_iter=1000), *load_iris(return_X_y=True), cv=folds).mean())}
 
 
-RUNS: dict[str, Callable[..., dict]] = {"nguyen": run_nguyen, "others": run_others, "fixed": run_fixed, "iris": run_iris, "logistic": run_logistic}
+RUNS: dict[str, Callable[..., dict]] = {"nguyen": run_nguyen, "others": run_others, "fixed": run_fixed, "iris": run_iris,
+                                   "logistic": run_logistic}  # fmt: skip
 
 
 def load() -> list[dict]:
