@@ -153,7 +153,7 @@ def iris(results: list[dict]) -> str:
 
 TEXT = """### Nguyen: fitted on the standard points, scored on 1000 fresh ones
 
-{runs} runs with the defaults, {minutes:.1f} core minutes on a shared machine. Exact: `simplify(found - truth)` is 0 to 1e-6 on
+{runs} runs with the defaults, {minutes:.1f} core minutes. Exact: `simplify(found - truth)` is 0 to 1e-6 on
 1000 points of the domain. Nodes: leaves not counted; parameters: two for each node and leaf, both as in the paper's Table 3.
 
 {nguyen}
