@@ -160,7 +160,7 @@ TEXT = """### Nguyen: fitted on the standard points, scored on 1000 fresh ones
 
 ### Beside other methods, same data
 
-Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds (of a busy machine). gplearn: 500 programs, 10
+Median R2 on fresh points, size (numbers; for gplearn words of the program), seconds. gplearn: 500 programs, 10
 generations (half of its defaults each), else its defaults: more would find more. Seeds of the others: {other_seeds}.
 
 {others}
