@@ -63,7 +63,8 @@ class TreeModule(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs of shape (...,) from variables of shape (..., features); arguments are moved into domains and outputs clipped
-        as :func:`~taafs_plugins.symbolic.propagation.predict` does."""
+        as :func:`~taafs_plugins.symbolic.propagation.predict` does.
+        """
         stack: list[torch.Tensor] = []
         for i in reversed(range(len(self.structure))):
             op = self.structure.ops[i]
