@@ -14,7 +14,7 @@ class TestTaafs(FamilySuite):
         "taafs": 8,
         "taafs:fourier,residual=none": 9,
         "taafs:chebyshev1,scale=auto,rate=10": 8,
-        "taafs:rational,residual=scaled": 17,
+        "taafs:rational,residual=scaled": 10,
         "taafs:legendre,degree=3,squash=softsign,init=random": 4,
     }
     transformations = False  # not yet with the fused kernels

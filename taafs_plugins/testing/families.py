@@ -165,7 +165,8 @@ class FamilySuite:
         act, z = self.make(spec), self.points(30)
         exact, single = act(z), copy.deepcopy(act).float()
         assert exact.dtype == F64 and single(z.float()).dtype == torch.float32
-        torch.testing.assert_close(single(z.float()).double(), exact, rtol=1e-4, atol=1e-4)
+        slack = 1e-5 * float(1 + exact.abs().max() + act.theta.detach().abs().sum())  # large terms of a sum may cancel
+        torch.testing.assert_close(single(z.float()).double(), exact, rtol=0, atol=slack)
         half = z.float().bfloat16()
         assert torch.equal(single(half), single(half.float()).bfloat16())
 
