@@ -90,3 +90,17 @@ def fresh_predictions(load: str, folder: Path, count: int) -> list[dict[str, np.
     import pickle
 
     return pickle.loads((folder / "predictions.pkl").read_bytes())
+
+
+DTYPE_HOLDERS = ("chgnet.graph.converter", "chgnet.graph.crystalgraph", "chgnet.model.model")
+
+
+def small_stock(seed: int = 0):
+    """A small CHGNet in float64, weights by seed: the modules in ``DTYPE_HOLDERS`` must be told (``TORCH_DTYPE``)."""
+    from chgnet.model import CHGNet
+
+    torch.manual_seed(seed)
+    sizes = dict.fromkeys(("atom_fea_dim", "bond_fea_dim", "angle_fea_dim", "atom_conv_hidden_dim", "bond_conv_hidden_dim"), 8)
+    model = CHGNet(**sizes, num_radial=5, num_angular=5, n_conv=2, mlp_hidden_dims=(8, 8)).double()
+    model.composition_model = None  # a constant of the composition, which CHGNet computes in float32
+    return model
