@@ -86,7 +86,7 @@ def run_all(grid: list[tuple[str, float, int]], size: str, epochs: int) -> None:
             result = train(networks, sets, learning_rate, epochs, seed, lambda n, task=task: progress.update(task, completed=n))
             row = {
                 "activation": activation, "side": side(activation), "learning_rate": learning_rate, "seed": seed, "size": size,
-                "dims": SIZES[size], "epochs": epochs, "parameters": taafs.conversion.count_parameters(networks),
+                "dims": SIZES[size], "epochs": epochs, "parameters": taafs.count_parameters(networks),
                 "seconds": round(time.perf_counter() - start, 1), **result, **provenance(),
             }  # fmt: skip
             RESULTS.parent.mkdir(exist_ok=True)

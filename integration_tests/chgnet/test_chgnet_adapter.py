@@ -11,7 +11,7 @@ from chgnet_helpers import PAPER, all_differ, fresh, fresh_predictions, mptrj, p
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters import HostError, adapter
-from taafs_plugins.adapters import chgnet as chgnet_adapter
+from taafs_plugins.adapters.chgnet import adapter as chgnet_adapter
 
 ENABLE = "import taafs_plugins as taafs\ntaafs.enable('chgnet')\nfrom chgnet.model import CHGNet\n"
 
@@ -301,7 +301,7 @@ def test_an_unknown_chgnet_is_left_alone(enabled, monkeypatch):
 
     enabled.unregister()
     stock_init = CHGNet.__init__
-    monkeypatch.setattr(chgnet_adapter, "FINGERPRINTS", {"0.4.2": "of another source"})
+    monkeypatch.setitem(chgnet_adapter.CODE, "0.4.2", {"model": ("of another source",)})
     with pytest.raises(HostError, match="nothing was changed"):
         enabled.register()
     monkeypatch.setattr(chgnet_adapter.CHGNetAdapter, "tested", ("9.9.9",))

@@ -37,12 +37,12 @@ def functions():
     return [ActivationFn.__init__, MLPLayer.__init__, MLPLayer.serialize, DescrptDPA3.serialize, DPAtomicModel.__init__,
             argcheck.normalize, compat.update_deepmd_input]
 assert all(hasattr(f, "__wrapped__") for f in functions())
-assert type(ActivationFn("taafs")).__name__ == "DeepmdActivation"
+assert type(ActivationFn("taafs")).__name__ == "DeepmdTAAFS"
 taafs.disable("deepmd"); taafs.disable("deepmd")
 assert not any(hasattr(f, "__wrapped__") for f in functions())
 assert type(ActivationFn("taafs")) is ActivationFn
 taafs.enable("deepmd"); taafs.enable("deepmd")
-assert type(ActivationFn("taafs")).__name__ == "DeepmdActivation" and type(ActivationFn("tanh")) is ActivationFn
+assert type(ActivationFn("taafs")).__name__ == "DeepmdTAAFS" and type(ActivationFn("tanh")) is ActivationFn
 """
     result = python(code)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -77,13 +77,14 @@ def test_changed_code_is_refused_and_nothing_is_patched(monkeypatch):
     from deepmd.pt.utils.utils import ActivationFn
 
     from taafs_plugins.adapters import deepmd
+    from taafs_plugins.adapters.deepmd import hooks
 
     host = deepmd.DeepmdAdapter()
-    monkeypatch.setitem(deepmd._KNOWN_CODE, "MLPLayer", "something else")
+    monkeypatch.setitem(hooks.TESTED, "MLPLayer", ("something else",))
     before = dict(vars(ActivationFn))
     with pytest.raises(HostError, match="MLPLayer is not the code of version 3.2.0"):
         host.register()
-    assert dict(vars(ActivationFn)) == before and not host._undo
+    assert dict(vars(ActivationFn)) == before and not host.patches
 
 
 @pytest.mark.parametrize("backend", ["tf", "pt_expt", "jax", "pd", "dpmodel"])

@@ -132,13 +132,6 @@ def test_converting_to_the_neutral_format_and_back_keeps_the_coefficients(random
     assert largest_difference(ours, again) < 1e-10
 
 
-def test_compress_refuses_in_one_sentence(randomised, trained, tmp_path):
-    script = trained["taafs"] / "input.json"  # for the smallest distance, which these short runs did not store
-    result = dp("compress", "-i", randomised / "frozen.pth", "-o", "small.pth", "-t", script, cwd=tmp_path, check=False)
-    assert result.returncode == 1 and "does not know trained activations" in result.stderr and "Traceback" not in result.stderr
-    assert not (tmp_path / "small.pth").exists()
-
-
 def test_dp_test_runs_on_checkpoint_and_frozen_file(randomised, small_water):
     for file in ("random.pt", "frozen.pth"):
         assert "Force  RMSE" in (out := dp("test", "-m", file, "-s", small_water[0], "-n", "2", cwd=randomised)).stdout + out.stderr

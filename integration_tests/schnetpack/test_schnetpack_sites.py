@@ -11,7 +11,7 @@ from torch import nn
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters import adapter
-from taafs_plugins.adapters import schnetpack as host
+from taafs_plugins.adapters.schnetpack import adapter as host
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_register_and_unregister_twice():
     ours = adapter("schnetpack")
     ours.register()
     ours.register()
-    assert spk.representation.PaiNN.__init__.taafs_stock is stock
+    assert spk.representation.PaiNN.__init__.__wrapped__ is stock
     ours.unregister()
     ours.unregister()
     assert spk.representation.PaiNN.__init__ is stock
@@ -188,7 +188,7 @@ def test_unknown_versions_and_sources_are_refused(monkeypatch):
         with pytest.raises(taafs.HostError, match="schnetpack 2.2.0, not 2.1.1.*does not import"):
             taafs.convert(potential(), "taafs")
     host._changed_sources.cache_clear()
-    monkeypatch.setitem(host.SOURCES, "base", "0")
+    monkeypatch.setitem(host.CODE, "base", ("0",))
     stock = spk.representation.PaiNN.__init__
     with pytest.raises(taafs.HostError, match="schnetpack/nn/base.py: nothing was changed"):
         ours.register()

@@ -24,7 +24,7 @@ def code():
 files = set(code())
 adapter("torchani").register()
 model = ANINetworks.like_1x(activation="taafs:bspline,share=network")
-assert taafs.conversion.count_parameters(model) == 326660 + 32
+assert taafs.count_parameters(model) == 326660 + 32
 assert set(code()) == files and all(PATCHED in f for f in files), code()
 adapter("torchani").unregister()
 assert torchani.nn._core.activation_plugin is None

@@ -11,7 +11,7 @@ from torchani_small import SYMBOLS, batch, energies_forces, frames, randomise, s
 import taafs_plugins as taafs
 from taafs_plugins import HostError, SpecError
 from taafs_plugins.adapters import adapter
-from taafs_plugins.adapters import torchani as torchani_adapter
+from taafs_plugins.adapters.torchani import adapter as torchani_adapter
 from taafs_plugins.adapters.torchani.network import ActivatedLinear
 
 COUNTS = [("like_1x", 326660, {"global": 8, "network": 32, "layer": 96}), ("like_2x", 1713223, {"global": 8, "network": 56, "layer": 168})]
@@ -26,7 +26,7 @@ def test_parameter_counts(builder, fixed, added, share, enabled):
     assert (report.before, report.added, report.after) == (fixed, added[share], fixed + added[share])
     assert len(report.sites) == {"like_1x": 12, "like_2x": 21}[builder]
     built = getattr(ANINetworks, builder)(activation=f"taafs:bspline,share={share}")
-    assert taafs.conversion.count_parameters(built) == fixed + added[share]
+    assert taafs.count_parameters(built) == fixed + added[share]
 
 
 def test_share_neuron_has_one_curve_per_neuron():
@@ -183,7 +183,7 @@ def test_mistakes_get_one_sentence(enabled):
 
 def test_unknown_code_changes_nothing(monkeypatch):
     torchani_adapter._check_code.cache_clear()
-    monkeypatch.setattr(torchani_adapter, "TESTED_CODE", ("another",))
+    monkeypatch.setitem(torchani_adapter.CODE, "torchani", ("another",))
     model = small_model()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(HostError, match="nothing was changed"):

@@ -177,14 +177,7 @@ class TrainableActivation(nn.Module):
         z : tensor [..., C], of the coefficients' dtype
         order : 0 for the value
         """
-        x = z.detach().requires_grad_()
-        with torch.enable_grad():
-            y = self.plain(x)
-            for _ in range(order):
-                if not y.requires_grad:  # a constant
-                    return torch.zeros_like(z)
-                (y,) = torch.autograd.grad(y.sum(), x, create_graph=True, materialize_grads=True)
-        return y.detach()
+        return derivatives(self, z, order)[order]
 
     # Exported forms -------------------------------------------------------------------------------------------------------------
 
@@ -224,12 +217,33 @@ class TrainableActivation(nn.Module):
                 "build or convert it with the spec of the file."
             )  # fmt: skip
             return
-        if key not in state_dict:  # a file from before this check, or one that keeps numbers only
-            state_dict = {**state_dict, key: self.get_extra_state()}
+        state_dict = {name: value for name, value in state_dict.items() if name != key}
+        if type(self).get_extra_state is not nn.Module.get_extra_state:  # a file may keep numbers only
+            state_dict[key] = self.get_extra_state()
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def extra_repr(self) -> str:
         return f"{self.spec}, replaces={self.base_name}"
+
+
+def derivatives(activation: Callable, z: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """``[y, dy/dz, ...]`` up to ``order`` of an elementwise activation, trained or stock, each of the shape and dtype of z.
+
+    Parameters
+    ----------
+    activation : with parameters in the dtype of z; of a trainable one its plain form is differentiated
+    z : [..., C]
+    """
+    with torch.enable_grad():
+        x = z.detach().requires_grad_()
+        found = [getattr(activation, "plain", activation)(x)]
+        for _ in range(order):
+            last = found[-1]
+            if not last.requires_grad:  # relu' is a constant
+                found.append(torch.zeros_like(x))
+                continue
+            found += torch.autograd.grad(last.sum(), x, create_graph=True, materialize_grads=True)
+    return [y.detach() for y in found]
 
 
 def read_meaning(state: torch.Tensor) -> str | None:

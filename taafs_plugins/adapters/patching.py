@@ -36,7 +36,8 @@ class Patches:
         had, old = name in vars(owner), vars(owner).get(name)
         setattr(owner, name, new)
         undo = (lambda: setattr(owner, name, old)) if had else (lambda: delattr(owner, name))
-        self._undo.append((f"{getattr(owner, '__name__', owner)}.{name}", lambda: vars(owner).get(name) is new, undo))
+        label = getattr(owner, "__qualname__", getattr(owner, "__name__", owner))
+        self._undo.append((f"{label}.{name}", lambda: vars(owner).get(name) is new, undo))
 
     def rebind(self, package: str, name: str, old: Any, new: Any) -> None:
         """Replace a function in every loaded module of a package that imported it by name.
@@ -65,7 +66,8 @@ class Patches:
         HostError
             Another package replaced one of the attributes since: nothing was given back.
         """
-        if foreign := [label for label, ours, _ in self._undo if not ours()]:
+        latest = {label: ours for label, ours, _ in self._undo}  # where we replaced an attribute twice, the second counts
+        if foreign := [label for label, ours in latest.items() if not ours()]:
             raise HostError(f"{foreign[0]} was patched again by another package after taafs-plugins; undo that patch first.")
         while self._undo:
             self._undo.pop()[2]()

@@ -26,6 +26,10 @@ from taafs_plugins.errors import TaafsError
 
 CACHE = "TAAFS_BUILD_CACHE"
 LIBRARY = "libtaafs_fused.so"
+ARCH = "TAAFS_KERNEL_ARCH"
+PUBLIC = "TAAFS_PUBLIC_AUTOGRAD"
+# Code paths that can be asked for on x86-64, whatever this processor could do; the kernels choose their vectors by them.
+_ARCHS = {"native": "native", "baseline": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
 SECONDS = 20
 
 # exact.cpp must round as torch's own kernels do: no contraction of a * b + c into one operation.
@@ -48,8 +52,19 @@ def _compiler() -> str:
     raise BuildError("no C++ compiler was found (install g++, or name one in CXX)")
 
 
+def _architecture() -> str:
+    name = os.environ.get(ARCH) or "native"
+    if name not in _ARCHS:
+        raise BuildError(f"{ARCH}={name} is unknown (choose {', '.join(_ARCHS)})")
+    if name != "native" and platform.machine().lower() not in ("x86_64", "amd64"):
+        raise BuildError(f"{ARCH}={name} is for x86-64 processors only (unset it)")
+    return f"-march={_ARCHS[name]}"
+
+
 def _flags() -> list[str]:
-    flags = ["-std=c++20", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math"]
+    flags = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
+    if os.environ.get(PUBLIC):  # for tests of the form that serves versions of torch whose internals are not known
+        flags.append("-DTAAFS_PUBLIC_AUTOGRAD")
     if platform.machine().lower() in ("x86_64", "amd64"):
         flags.append("-mprefer-vector-width=512")
     if sys.platform != "darwin":

@@ -16,7 +16,9 @@ import os
 from dataclasses import dataclass
 
 import torch
+from torch.autograd import forward_ad
 
+from taafs_plugins.activations.taafs import transforms
 from taafs_plugins.activations.taafs.shapes import Basis
 from taafs_plugins.activations.taafs.squash import chain, derivatives, squash
 
@@ -81,8 +83,9 @@ class _Evaluate(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         z, w = ctx.saved_tensors
-        gz = g * _Evaluate.apply(z, w, ctx.curve, ctx.order + 1) if ctx.needs_input_grad[0] else None
-        gw = _Project.apply(z, g, ctx.curve, ctx.order, w.dim() == 2) if _wanted(ctx, 1) else None
+        evaluate, project = _rules(g)
+        gz = g * evaluate(z, w, ctx.curve, ctx.order + 1) if ctx.needs_input_grad[0] else None
+        gw = project(z, g, ctx.curve, ctx.order, w.dim() == 2) if _wanted(ctx, 1) else None
         return gz, gw, None, None
 
 
@@ -96,9 +99,17 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gw):
         z, g = ctx.saved_tensors
-        gz = g * _Evaluate.apply(z, gw, ctx.curve, ctx.order + 1) if ctx.needs_input_grad[0] else None
-        gg = _Evaluate.apply(z, gw, ctx.curve, ctx.order) if ctx.needs_input_grad[1] else None
+        evaluate, _ = _rules(gw)
+        gz = g * evaluate(z, gw, ctx.curve, ctx.order + 1) if ctx.needs_input_grad[0] else None
+        gg = evaluate(z, gw, ctx.curve, ctx.order) if ctx.needs_input_grad[1] else None
         return gz, gg, None, None, None
+
+
+def _rules(g: torch.Tensor):
+    """``evaluate`` and ``project`` for a backward pass that is handed g."""
+    if transforms.transformed(g):
+        return transforms.evaluate, transforms.project
+    return _Evaluate.apply, _Project.apply
 
 
 def evaluate(z: torch.Tensor, w: torch.Tensor, curve: Curve, order: int = 0) -> torch.Tensor:
@@ -111,12 +122,12 @@ def evaluate(z: torch.Tensor, w: torch.Tensor, curve: Curve, order: int = 0) -> 
     curve : basis, squash and scale
     order : which derivative
     """
-    return _Evaluate.apply(z, w, curve, order)
+    return (transforms.evaluate if transforms.transforming() else _Evaluate.apply)(z, w, curve, order)
 
 
 def project(z: torch.Tensor, g: torch.Tensor, curve: Curve, order: int = 0, per_neuron: bool = False) -> torch.Tensor:
     """``sum_i g_i d^order B_k/dz^order (z_i)``: [K], or [C, K] with ``per_neuron``; the adjoint of :func:`evaluate` in w."""
-    return _Project.apply(z, g, curve, order, per_neuron)
+    return (transforms.project if transforms.transforming() else _Project.apply)(z, g, curve, order, per_neuron)
 
 
 _forced: str | None = None
@@ -147,5 +158,5 @@ def chosen_engine() -> str | None:
 
 
 def needs_plain_operators() -> bool:
-    """Inside torch.func transforms, torch.export and torch.compile, only plain operators can be followed."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    """Inside torch.func transforms, forward mode, torch.export and torch.compile, only plain operators can be followed."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from taafs_plugins.activations import SpecError, TrainableActivation, make_activation, parse_spec, resolve_spec
+from taafs_plugins.activations import SpecError, TrainableActivation, make_activation, resolve_spec
+from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.sites import Site, shared_by
 
 # DeePMD's names for activations of the core; "gelu" there is the tanh approximation.
@@ -21,8 +22,11 @@ class InDeepmd:
     """What a trainable activation is beside itself in DeePMD-kit; ``activation`` is the spec as the config has it."""
 
     __jit_unused_properties__ = [*TrainableActivation.__jit_unused_properties__, "calibrated", "serialized_name"]
-    from_stock = False
     export_form = "folded"  # a frozen model is differentiated once
+    # DeePMD's checkpoints keep the spec among the model's parameters; a second place would only be reported as an unexpected key
+    # whenever a scripted model loads them.
+    get_extra_state = nn.Module.get_extra_state
+    set_extra_state = nn.Module.set_extra_state
 
     def fit_layer(self, width: int, dtype: torch.dtype) -> None:
         """Build the coefficients for the layer this activation belongs to, unless they are of its dtype and need no width."""
@@ -37,7 +41,6 @@ class InDeepmd:
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, *rest) -> None:
         if f"{prefix}delta" not in state_dict:
             # A checkpoint of the stock network: start at its predictions, as a fresh conversion would.
-            self.from_stock = True  # said when training starts
             state_dict = {**state_dict, **{prefix + key: value for key, value in self.state_dict().items()}}
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
 
@@ -78,10 +81,15 @@ def start(holder: nn.Module, name: str, defaults: Mapping[str, Any]) -> None:
     holder.unfinished = act.width is not None  # its layer knows the width; until then one neuron stands in
 
 
+@functools.lru_cache(maxsize=64)  # DeePMD-kit hands the same text to every layer, and builds each net twice
+def _resolved(name: str, defaults: tuple[tuple[str, Any], ...]) -> Spec:
+    return resolve_spec(name, dict(defaults))
+
+
 def _built(name: str, defaults: Mapping[str, Any], width: int | None, dtype: torch.dtype) -> TrainableActivation:
     from deepmd.pt.utils import env
 
-    spec = resolve_spec(parse_spec(name), defaults)
+    spec = _resolved(name, tuple(defaults.items()))
     base = spec.get("base", "tanh")
     if base in CORE_NAMES:
         replaces: Any = CORE_NAMES[base]

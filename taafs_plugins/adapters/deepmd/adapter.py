@@ -19,8 +19,8 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
+from taafs_plugins.adapters.deepmd import compress, hooks
 from taafs_plugins.adapters.deepmd import files as deepmd_files
-from taafs_plugins.adapters.deepmd import hooks
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.activation import CORE_NAMES
@@ -38,6 +38,7 @@ class DeepmdAdapter(Adapter):
     files = "DeePMD-kit (model.ckpt-....pt)"
     tested = ("3.2.0",)
     defaults = {"rate": 10.0}
+    _tables_later = False
 
     def register(self) -> None:
         """Teach ``ActivationFn``, ``MLPLayer``, ``get_model`` and the input check about specs; idempotent."""
@@ -48,6 +49,7 @@ class DeepmdAdapter(Adapter):
             plugins = importlib.import_module("deepmd.utils.activation_plugins").activation_plugins
             plugins.append(self)
             self.patches.add("activation_plugins", lambda: plugins.remove(self))
+            self._tables_later = True  # PyTorch's modules are not loaded yet
             return
         if changed := changed_code(hooks.code(), hooks.TESTED):
             raise HostError(
@@ -75,6 +77,10 @@ class DeepmdAdapter(Adapter):
 
     def model_built(self, model: nn.Module) -> None:
         """Called at the end of ``DPAtomicModel.__init__``, for built and deserialised models alike."""
+        if self._tables_later:  # a source build, see register
+            self._tables_later = False
+            if not changed_code(compress.code(), compress.TESTED):
+                compress.install(self.patches)
         deepmd_activation.tie_shared(self.sites(model))
 
     def carry_specs(self, target: dict, pretrained: dict) -> dict:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from taafs_plugins.activations import TrainableActivation
-from taafs_plugins.adapters.deepmd import activation
-from taafs_plugins.adapters.deepmd.input import InputError
+from taafs_plugins.adapters.deepmd import activation, compress
 
 if TYPE_CHECKING:
     from taafs_plugins.adapters.deepmd.adapter import DeepmdAdapter
@@ -20,6 +19,7 @@ TESTED = {
     "MLPLayer": ("14caf332991aec99",),
     "DPAtomicModel.__init__": ("c2c001c0bac8a149",),
     "training": ("2d2f4bbeb895c177",),
+    **compress.TESTED,
 }
 
 
@@ -37,7 +37,8 @@ def _activation_fn() -> type:
 
 def code() -> dict[str, tuple[Any, ...]]:
     """Name -> what is patched before training, as :func:`taafs_plugins.adapters.patching.changed_code` takes it."""
-    return {"ActivationFn": (_activation_fn(),), "MLPLayer": (_layer(),), "DPAtomicModel.__init__": (_model().__init__,)}
+    own = {"ActivationFn": (_activation_fn(),), "MLPLayer": (_layer(),), "DPAtomicModel.__init__": (_model().__init__,)}
+    return {**own, **compress.code()}
 
 
 @functools.cache
@@ -62,8 +63,7 @@ def install(adapter: DeepmdAdapter) -> None:
     patches.replace(_layer(), "serialize", _with_coefficients(_layer().serialize, lambda layer: (layer, "activate_name", layer.activate)))
     for cls, where in _blocks():
         patches.replace(cls, "serialize", _with_coefficients(cls.serialize, where))
-    tabulate = importlib.import_module("deepmd.pt.utils.tabulate").DPTabulate
-    patches.replace(tabulate, "__init__", _refusing(tabulate.__init__))
+    compress.install(patches)
 
 
 def _taking_specs(cls: type, adapter: DeepmdAdapter) -> Callable:
@@ -118,15 +118,3 @@ def _with_coefficients(serialize: Callable, where: Callable) -> Callable:
             setattr(holder, attribute, name)
 
     return with_coefficients
-
-
-def _refusing(stock: Callable) -> Callable:
-    """``dp compress`` tabulates by the activation's name: refuse a spec in one sentence."""
-
-    @functools.wraps(stock)
-    def init(table, *args, **kwargs) -> None:
-        if any(isinstance(value, TrainableActivation) for value in (*args, *kwargs.values())):
-            raise InputError("dp compress does not know trained activations; use the frozen model as it is.")
-        stock(table, *args, **kwargs)
-
-    return init

@@ -15,7 +15,7 @@ from taafs_plugins.adapters.patching import HostError, Patches
 DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
 FITTINGS = ("ener", "dipole", "polar", "dos")
 _STOCK = ("tanh", "relu", "relu6", "softplus", "sigmoid", "silu", "gelu", "gelu_tf", "linear", "none")
-_WORD = "activation_function"
+WORD = "activation_function"
 _OTHER_BACKENDS = ("tf", "tf2", "pt_expt", "jax", "pd", "dpmodel")
 
 
@@ -30,7 +30,7 @@ class InputError(SpecError, SystemExit):
 def activation_names(config: Any, path: str = "") -> Iterator[tuple[dict, str]]:
     """(dict, path) of every dict in a config that has an ``activation_function``."""
     if isinstance(config, dict):
-        if _WORD in config:
+        if WORD in config:
             yield config, path
         for key, value in config.items():
             yield from activation_names(value, f"{path}.{key}" if path else str(key))
@@ -40,7 +40,7 @@ def activation_names(config: Any, path: str = "") -> Iterator[tuple[dict, str]]:
 
 
 def _has_spec(config: Any) -> bool:
-    return any(is_spec(part[_WORD]) for part, _ in activation_names(config))
+    return any(is_spec(part[WORD]) for part, _ in activation_names(config))
 
 
 def check(config: dict, backend: str) -> None:
@@ -57,10 +57,10 @@ def check(config: dict, backend: str) -> None:
         An empty, misspelt or impossible spec, or one where it is not supported; names the place in the file.
     """
     for part, path in activation_names(config.get("model", config)):
-        name = part[_WORD]
+        name = part[WORD]
         if name is None or not isinstance(name, str):
             continue
-        place = f"model.{path}.{_WORD}" if path else _WORD
+        place = f"model.{path}.{WORD}" if path else WORD
         if not is_spec(name):
             plain = name.strip().lower().split(":")[0].split(",")[0]
             close = nearest(plain, [*_STOCK, *family_names()])
@@ -102,9 +102,9 @@ def with_resolved_specs(config: dict) -> dict:
 
     config = copy.deepcopy(config)
     for part, _ in activation_names(config):
-        if is_spec(part[_WORD]):
-            spec = resolve_spec(part[_WORD], {"base": "tanh", **adapter("deepmd").defaults})
-            part[_WORD] = str(spec)
+        if is_spec(part[WORD]):
+            spec = resolve_spec(part[WORD], {"base": "tanh", **adapter("deepmd").defaults})
+            part[WORD] = str(spec)
     return config
 
 
@@ -119,7 +119,7 @@ def carry_specs(target: Any, pretrained: Any) -> Any:
             }
             return result
         for key, value in target.items():
-            if key == _WORD and is_spec(value):
+            if key == WORD and is_spec(value):
                 result[key] = value
             elif key in pretrained:
                 result[key] = carry_specs(value, pretrained[key])
@@ -180,8 +180,9 @@ def _checking(stock: Callable) -> Callable:
     @functools.wraps(stock)
     def with_check(config, *args, **kwargs):
         from taafs_plugins.adapters import adapter
+        from taafs_plugins.adapters.deepmd.starts import restored
 
-        config = checked(config)
+        config = checked(restored(config))
         adapter("deepmd").prepare_training()
         return stock(config, *args, **kwargs)
 
@@ -209,6 +210,23 @@ def _check_before_missing_backends() -> None:
 
         return property(entry_point_hook)
 
-    for cls in Backend.get_backends().values():
+    for cls in dict.fromkeys(Backend.get_backends().values()):
         if (name := cls.__module__.split(".")[-1]) != "pytorch":
             CHECK.replace(cls, "entry_point_hook", hooked(cls.entry_point_hook, name))
+        else:
+            CHECK.replace(cls, "entry_point_hook", _remembering(cls.entry_point_hook))
+
+
+def _remembering(stock: property) -> property:
+    """PyTorch's commands, with ``dp train`` patched once its module is loaded."""
+
+    def entry_point_hook(self):
+        from taafs_plugins.adapters.deepmd.starts import keep_written_specs
+
+        found = stock.fget(self)
+        main = sys.modules["deepmd.pt.entrypoints.main"]
+        if not hasattr(main.train, "__wrapped__"):
+            CHECK.replace(main, "train", keep_written_specs(main.train))
+        return found
+
+    return property(entry_point_hook)

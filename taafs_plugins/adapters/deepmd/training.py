@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations import SpecError, TrainableActivation
+from taafs_plugins.adapters.deepmd import starts
 from taafs_plugins.adapters.deepmd.input import InputError, carry_specs
 from taafs_plugins.adapters.patching import Patches
 from taafs_plugins.training import calibrate
@@ -47,6 +48,7 @@ def patch(training: ModuleType, built: Callable[[Any], None], patches: Patches) 
 
     patches.replace(training, "get_model_for_wrapper", build)
     patches.replace(training.Trainer, "__init__", init)
+    starts.patch(training, patches)
 
 
 def _models(trainer: Any) -> dict[str, torch.nn.Module]:
@@ -103,5 +105,3 @@ def report(trainer: Any) -> None:
             chosen = [act for act in acts if str(act.spec) == spec]
             count = sum(p.numel() for p in {id(p): p for a in chosen for p in a.coefficients().values()}.values())
             log.info("TAAFS%s: %d sites, %d coefficients, %s", f" in {key}" if key else "", len(chosen), count, spec)
-        if any(getattr(act, "from_stock", False) for act in acts):
-            log.info("TAAFS: the checkpoint has no coefficients; they start at 0, at the stock activation's predictions.")

@@ -34,9 +34,10 @@ inline at::Tensor plain_piecewise(const Curve& c, const at::Tensor& u, const at:
     const at::Tensor t = x - piece;
     at::Tensor index = piece.to(at::kLong);
     if (theta.dim() == 2) index = index + at::arange(theta.size(0), index.options()) * c.a;
+    index = index.flatten();  // index_select has a rule for vmap, backwards too; take has none
     const at::Tensor table = theta.matmul(matrix.reshape({c.numbers, -1})).reshape({-1, c.b});
     std::vector<at::Tensor> numbers;
-    for (int m = 0; m < c.b; ++m) numbers.push_back(table.select(1, m).take(index));
+    for (int m = 0; m < c.b; ++m) numbers.push_back(table.select(1, m).index_select(0, index).reshape(t.sizes()));
     return plain_horner(numbers, t);
 }
 
