@@ -8,8 +8,8 @@ from taafs_plugins.testing import HostSuite
 
 class TestDeepmd(HostSuite):
     host = "deepmd"
-    site_count = 12
-    counts = {"taafs:bspline": 96, "taafs:bspline,share=network": 48, "taafs:bspline,share=global": 8, "taafs:bspline,share=neuron": 800}
+    site_count = 8
+    counts = {"taafs:bspline": 64, "taafs:bspline,share=network": 32, "taafs:bspline,share=global": 8, "taafs:bspline,share=neuron": 560}
     size = 0.05
     pickles = False  # a stock model's class is made inside a function
 
