@@ -66,7 +66,9 @@ class Adapter(ABC):
         """
         name, version = self.distribution or self.host, self.installed_version()
         if version is None:
-            raise HostError(f"{name} is not installed; install it with: pip install 'taafs-plugins[{self.host}]'.")
+            own = type(self).__module__.startswith("taafs_plugins.")
+            wanted = f"'taafs-plugins[{self.host}]'" if own else f"{name}=={self.tested[-1]}"
+            raise HostError(f"{name} is not installed; install it with: pip install {wanted}.")
         if version not in self.tested:
             raise HostError(
                 f"taafs-plugins was tested with {name} {' and '.join(self.tested)}, not {version}: nothing was changed. "
