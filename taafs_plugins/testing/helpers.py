@@ -20,14 +20,14 @@ def randomise(model: nn.Module, size: float = 0.3, seed: int = 7) -> nn.Module:
     Parameters
     ----------
     model : with trainable activations, or one of them
-    size : standard deviation of the change of ``theta`` (of ``rate * delta``), and of other coefficients such as ``weights``
+    size : standard deviation of ``rate * delta`` around 0, and of other coefficients (``weights``) around 1
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():
         for act in trainable_activations(model).values():
             for name, p in act.coefficients().items():
                 values = size * torch.randn(p.shape, generator=generator, dtype=torch.float64, device="cpu")
-                p.copy_(values / (act.rate if name == "delta" else 1.0))
+                p.copy_(values / act.rate if name == "delta" else 1.0 + values)
     return model
 
 
