@@ -17,7 +17,6 @@ class TestTaafs(FamilySuite):
         "taafs:rational,residual=scaled": 10,
         "taafs:legendre,degree=3,squash=softsign,init=random": 4,
     }
-    transformations = False  # not yet with the fused kernels
 
     def kinks(self, spec):
         if "softsign" in spec:

@@ -11,6 +11,7 @@ class TestDeepmd(HostSuite):
     site_count = 8
     counts = {"taafs:bspline": 64, "taafs:bspline,share=network": 32, "taafs:bspline,share=global": 8, "taafs:bspline,share=neuron": 560}
     size = 0.05
+    keeps_spec = False  # checkpoints hold it among the model's parameters
     pickles = False  # a stock model's class is made inside a function
 
     def model(self, seed=0):
