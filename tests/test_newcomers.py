@@ -36,7 +36,7 @@ from taafs_plugins.testing import FamilySuite
 
 
 class TestGate(FamilySuite):
-    specs = {"gate": 2, "gate,slope=1.5,share=neuron": 2}
+    specs = {"gate": 2, "gate,slope=1.5,rate=3": 2}
 '''
 EXPORT = """
 import sys
