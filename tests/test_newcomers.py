@@ -68,8 +68,9 @@ class Potential(nn.Module):
         self.act1, self.act2 = make(activation), make(activation)
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        pairs = torch.pdist(positions)[:, None]
-        return self.last(self.act2(self.second(self.act1(self.first(pairs))))).sum()
+        i, j = torch.triu_indices(len(positions), len(positions), 1)
+        distances = (positions[i] - positions[j]).norm(dim=1, keepdim=True)
+        return self.last(self.act2(self.second(self.act1(self.first(distances))))).sum()
 
 
 def make(name: str) -> nn.Module:
