@@ -72,6 +72,7 @@ _PARTS = ("activations", "adapters", "coefficients", "conversion", "errors", "na
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+    from typing import Any
 
     import torch
     from ase import Atoms
@@ -81,7 +82,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """A public name, imported now; later it is found without this function."""
     if name in _MODULES:
         value = getattr(_import_module(_MODULES[name]), name)
@@ -112,7 +113,7 @@ class _Top(_ModuleType):
     Programs written for 0.1 call ``taafs_plugins.activations(model)``, which then hid the package of that name.
     """
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "activations":
             value.__class__ = _Package
         super().__setattr__(name, value)

@@ -90,7 +90,8 @@ class FormulaActivation(TrainableActivation):
             if chosen_engine() in (None, "fused") and not needs_plain_operators() and (found := library.operator()) is not None:
                 apply, index = found
                 if self.kernel in index and math.lcm(self.width or 1, 16) <= MOST:
-                    return apply(z, self.prepared(torch.add(self.theta_start, self.delta, alpha=self.rate)), index[self.kernel])
+                    y: torch.Tensor = apply(z, self.prepared(torch.add(self.theta_start, self.delta, alpha=self.rate)), index[self.kernel])
+                    return y
         return self.plain(z)
 
     @torch.jit.unused

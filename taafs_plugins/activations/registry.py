@@ -58,6 +58,8 @@ class Family:
         SpecError
             An unknown variant or key, a value that its key does not take, or keys that do not go together.
         """
+        if variant and self.default_variant is None:
+            raise SpecError(f"'{text}': {self.name} has no variants; leave ':{variant}' out.")
         variant = variant or self.default_variant
         spec = Spec(self.name, variant, read_options(text, pairs, self.keys(variant)))
         self.check(spec)

@@ -69,7 +69,9 @@ class Adapter(ABC):
         """
         name, version = self.distribution or self.host, self.installed_version()
         if version is None:
-            raise HostError(f"{name} is not installed; {how_to_install(self.host)}.")
+            own = type(self).__module__.startswith("taafs_plugins.")
+            wanted = how_to_install(self.host) if own else f"install it with: pip install {name}=={self.tested[-1]}"
+            raise HostError(f"{name} is not installed; {wanted}.")
         if version not in self.tested:
             raise HostError(
                 f"taafs-plugins was tested with {name} {' and '.join(self.tested)}, not {version}: nothing was changed. "

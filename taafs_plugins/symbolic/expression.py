@@ -62,8 +62,9 @@ class TreeModule(nn.Module):
         self.b = nn.Parameter(torch.as_tensor(tree.b, dtype=dtype))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of shape (...,) from variables of shape (..., features); arguments are moved into domains and outputs clipped
-        as :func:`~taafs_plugins.symbolic.propagation.predict` does.
+        """Outputs of shape (...,) from variables of shape (..., features).
+
+        Arguments are moved into domains and outputs clipped as :func:`~taafs_plugins.symbolic.propagation.predict` does.
         """
         stack: list[torch.Tensor] = []
         for i in reversed(range(len(self.structure))):
