@@ -60,7 +60,7 @@ def _architecture() -> str:
 
 
 def _flags() -> list[str]:
-    flags = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
+    flags = ["-std=c++20", "-fPIC", "-fvisibility=hidden", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
     if os.environ.get(PUBLIC):  # for tests of the form that serves versions of torch whose internals are not known
         flags.append("-DTAAFS_PUBLIC_AUTOGRAD")
     if platform.machine().lower() in ("x86_64", "amd64"):
