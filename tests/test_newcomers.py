@@ -31,13 +31,13 @@ register_family(formula_family(
     "gate", Gate, {"slope": 1.0, "shift": 0.0}, formula="z sigmoid(slope z) + shift tanh(z)", exact_start=lambda spec: False,
 ))
 '''
-FAMILY_TEST = '''
+FAMILY_TEST = """
 from taafs_plugins.testing import FamilySuite
 
 
 class TestGate(FamilySuite):
     specs = {"gate": 2, "gate,slope=1.5,rate=3": 2}
-'''
+"""
 EXPORT = """
 import sys
 sys.path.insert(0, {torchani!r})
@@ -116,7 +116,7 @@ class ToyAdapter(Adapter):
 
 ADAPTER = ToyAdapter()
 '''
-HOST_TEST = '''
+HOST_TEST = """
 import torch
 import toyhost
 
@@ -147,7 +147,7 @@ def test_its_config_takes_a_spec():
     taafs.enable("toyhost")
     assert len(taafs.trainable_activations(toyhost.Potential("taafs:fourier"))) == 2
     taafs.disable("toyhost")
-'''
+"""
 
 
 def install(folder: Path, name: str, version: str, files: dict[str, str], entry_points: str) -> None:

@@ -1,6 +1,5 @@
 """Where the activations are, how many numbers they add, what they start as, and how a spec gets there."""
 
-
 import pytest
 import torch
 import torchani

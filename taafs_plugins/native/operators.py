@@ -46,7 +46,7 @@ def _architecture() -> str:
 
 def flags() -> list[str]:
     """The compiler's flags for kernels on this processor, or for the code path that ``TAAFS_KERNEL_ARCH`` names."""
-    found = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
+    found = ["-std=c++20", "-fPIC", "-fvisibility=hidden", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
     if os.environ.get(PUBLIC):  # for tests of the form that serves versions of torch whose internals are not known
         found.append("-DTAAFS_PUBLIC_AUTOGRAD")
     if platform.machine().lower() in ("x86_64", "amd64"):
