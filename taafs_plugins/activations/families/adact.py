@@ -74,7 +74,7 @@ class AdAct(FormulaActivation):
     def prepared(self, theta: torch.Tensor) -> torch.Tensor:
         """How much of z and of each core: [..., 5], which the compiled kernels take."""
         w = torch.softmax(theta[..., : len(self.cores)], -1)
-        return w @ self.fixed + (theta[..., -1:] * w) @ self.moved
+        return w @ self.fixed.to(w) + (theta[..., -1:] * w) @ self.moved.to(w)
 
     def set_members(self, pairs: list[tuple[str, float]]) -> None:
         """Say what the members are; kernels are for the smooth ones."""
@@ -88,8 +88,7 @@ class AdAct(FormulaActivation):
             fixed[i, 1 + CORES.index(name)] = 1.0
             to[i, 0] += 1.0 if slope < 0.0 else slope
             to[i, 1 + CORES.index(name)] -= 1.0 if slope < 0.0 else slope
-        for name, value in (("fixed", fixed), ("moved", moved)):
-            self.register_buffer(name, value.to(self.delta), persistent=False)
+        self.fixed, self.moved = fixed, moved  # no buffers: a float32 model made float64 would keep float32's 0.01
 
     @staticmethod
     def expression(z, r):
