@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.choice import chosen_engine, needs_plain_operators
 from taafs_plugins.activations.registry import Family
 from taafs_plugins.activations.spec import Key, Spec, common_keys, number, with_default
-from taafs_plugins.activations.taafs.engine import chosen_engine, needs_plain_operators
 from taafs_plugins.native.formulas import library
 
 _DTYPES, _TYPES = (torch.float32, torch.float64), (torch.Tensor, torch.nn.Parameter)

@@ -344,8 +344,6 @@ class HostSuite:
             with pytest.raises((AttributeError, pickle.PicklingError)):
                 torch.save(self.model(), io.BytesIO())
             return
-        file = io.BytesIO()
-        torch.save(model, file)
-        file.seek(0)
-        again = torch.load(file, weights_only=False)
+        torch.save(model, file := io.BytesIO())
+        again = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
         assert self.same(again, model) and all(isinstance(act, TrainableActivation) for act in trainable_activations(again).values())

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from taafs_plugins.activations.base import Place
-from taafs_plugins.activations.families.parts import RELU_SLOPE, fit_gate, gate, keys_of, stock_of
 from taafs_plugins.activations.formula import FormulaActivation
+from taafs_plugins.activations.parts import RELU_SLOPE, fit_gate, gate, keys_of, stock_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 
 from taafs_plugins.activations.base import Place
-from taafs_plugins.activations.families.parts import keys_of
 from taafs_plugins.activations.families.prelu import slope
 from taafs_plugins.activations.formula import FormulaActivation
+from taafs_plugins.activations.parts import keys_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec, integer, number, with_default
 

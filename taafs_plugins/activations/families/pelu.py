@@ -10,8 +10,8 @@ import math
 import torch
 
 from taafs_plugins.activations.base import Place
-from taafs_plugins.activations.families.parts import keys_of, stock_of
 from taafs_plugins.activations.formula import FormulaActivation
+from taafs_plugins.activations.parts import keys_of, stock_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec
 

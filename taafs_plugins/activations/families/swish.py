@@ -6,8 +6,8 @@ import torch
 
 from taafs_plugins.activations.base import Place
 from taafs_plugins.activations.families import ahaf
-from taafs_plugins.activations.families.parts import gate, keys_of, sampled, sigmoid, stock_of
 from taafs_plugins.activations.formula import FormulaActivation
+from taafs_plugins.activations.parts import gate, keys_of, sampled, sigmoid, stock_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec, number
 

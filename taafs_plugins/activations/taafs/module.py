@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.choice import chosen_engine, needs_plain_operators
 from taafs_plugins.activations.registry import find_family
 from taafs_plugins.activations.spec import Spec, SpecError
 from taafs_plugins.activations.taafs import exported, fused
 from taafs_plugins.activations.taafs.bases import basis_kind
-from taafs_plugins.activations.taafs.engine import chosen_engine, evaluate, needs_plain_operators
+from taafs_plugins.activations.taafs.engine import evaluate
 from taafs_plugins.activations.taafs.fit import fit
 from taafs_plugins.activations.taafs.folded import folded_pieces, folded_polynomial
 from taafs_plugins.activations.taafs.fused import Plan
