@@ -121,7 +121,7 @@ def test_counts_and_default_sharing_are_the_papers(spec, count):
 
 @pytest.mark.parametrize("spec,words", [
     ("leaf:tnah", "Did you mean 'tanh'"), ("adact:smoth", "Did you mean 'smooth'"), ("adact:smooth,members=", "'members='"),
-    ("adact,members=silu/geul", "Did you mean 'gelu'"), ("melu,k=0", "k takes a whole number from 1 to 64"), ("pelu:x", "write 'pelu'"),
+    ("adact,members=silu/geul", "Did you mean 'gelu'"), ("melu,k=0", "k takes a whole number from 1 to 64"), ("pelu:x", "leave ':x' out"),
     ("laef", "Did you mean 'leaf'"), ("leaf,beta=2", "unknown key 'beta'"), ("prelu,share=nueron", "share takes"),
 ])  # fmt: skip
 def test_a_wrong_spec_is_one_sentence_with_the_nearest_right_one(spec, words):

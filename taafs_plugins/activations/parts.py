@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -13,8 +14,12 @@ from taafs_plugins.activations.base import Place
 from taafs_plugins.activations.spec import Key, Spec, SpecError, choice, common_keys, nearest, with_default
 from taafs_plugins.activations.stock import fixed_activation
 
+log = logging.getLogger(__name__)
+
 RELU_SLOPE = 65536.0  # LEAF and AHAF as ReLU, LEAF section IV: 2^16 stands for infinity
 SPAN = 6.0
+GATE_STARTS = {"silu": (1.0, 1.0), "relu": (1.0, RELU_SLOPE)}
+GATE_FITTED = ("gelu", "gelu_tanh", "mish")  # others look nothing like it: SiLU then
 
 
 def gate(z: torch.Tensor, a: torch.Tensor, b: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -86,3 +91,28 @@ def _fit(z_values: tuple, y_values: tuple, columns: Callable) -> tuple[list[floa
     slope = 0.5 * (low + high)
     numbers = solved(slope)[1]
     return [float(v) for v in numbers], float(slope), float(np.abs(columns(z, sigmoid(slope * z)) @ numbers - y).max())
+
+
+def negative_slope(spec: Spec, place: Place) -> float:
+    """The slope at the start: the spec's, or that of the stock activation where it is a ReLU, or 0.25."""
+    if spec.get("slope") is not None:
+        return spec["slope"]
+    name, stock = stock_of(spec, place)
+    if isinstance(stock, torch.nn.LeakyReLU):
+        return float(stock.negative_slope)
+    return 0.0 if name == "relu" else 0.25
+
+
+def gate_start(spec: Spec, place: Place) -> tuple[tuple[float, float], float | None]:
+    """(b, g) of ``b z sigmoid(g z)``, and the largest deviation of a start that is fitted to the stock activation."""
+    name, stock = stock_of(spec, place)
+    chosen = name if spec.variant == "stock" else spec.variant
+    if chosen not in GATE_FITTED:
+        return GATE_STARTS.get(chosen, GATE_STARTS["silu"]), None
+    (b,), g, error = fit_gate(stock, _columns)
+    log.info("%s starts at a fit to %s, off by at most %.2g for abs(z) <= 6", spec.family, name, error)
+    return (b, g), error
+
+
+def _columns(z: np.ndarray, s: np.ndarray) -> np.ndarray:
+    return (z * s)[:, None]

@@ -5,22 +5,15 @@ AHAF is LEAF with r2 = r4 = 0 (LEAF, Table 1; there by one set per neuron), Swis
 
 from __future__ import annotations
 
-import logging
-
-import numpy as np
 import torch
 
 from taafs_plugins.activations.base import Place
 from taafs_plugins.activations.formula import FormulaActivation
-from taafs_plugins.activations.parts import RELU_SLOPE, fit_gate, gate, keys_of, stock_of
+from taafs_plugins.activations.parts import GATE_STARTS, gate, gate_start, keys_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec
 
-log = logging.getLogger(__name__)
-
-STARTS = {"silu": (1.0, 1.0), "relu": (1.0, RELU_SLOPE)}
-VARIANTS = ("stock", *STARTS)
-FITTED = ("gelu", "gelu_tanh", "mish")  # others look nothing like it: SiLU then
+VARIANTS = ("stock", *GATE_STARTS)
 
 
 class AHAF(FormulaActivation):
@@ -40,23 +33,8 @@ class AHAF(FormulaActivation):
         return Formula(guard=r[1] * z, left=0 * z, near=r[0] * z * sigmoid(r[1] * z), right=r[0] * z)
 
 
-def start(spec: Spec, place: Place) -> tuple[tuple[float, float], float | None]:
-    """(b, g), and the largest deviation of a start that is fitted to the stock activation."""
-    name, stock = stock_of(spec, place)
-    chosen = name if spec.variant == "stock" else spec.variant
-    if chosen not in FITTED:
-        return STARTS.get(chosen, STARTS["silu"]), None
-    (b,), g, error = fit_gate(stock, _columns)
-    log.info("%s starts at a fit to %s, off by at most %.2g for abs(z) <= 6", spec.family, name, error)
-    return (b, g), error
-
-
-def _columns(z: np.ndarray, s: np.ndarray) -> np.ndarray:
-    return (z * s)[:, None]
-
-
 def _build(spec: Spec, place: Place) -> AHAF:
-    values, error = start(spec, place) if spec.get("theta") is None else ((0.0, 0.0), None)
+    values, error = gate_start(spec, place) if spec.get("theta") is None else ((0.0, 0.0), None)
     act = AHAF(spec, place, torch.tensor(values, dtype=torch.float64, device="cpu"))
     act.fit_error = error
     return act

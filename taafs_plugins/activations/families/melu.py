@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 
 from taafs_plugins.activations.base import Place
-from taafs_plugins.activations.families.prelu import slope
 from taafs_plugins.activations.formula import FormulaActivation
-from taafs_plugins.activations.parts import keys_of
+from taafs_plugins.activations.parts import keys_of, negative_slope
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec, integer, number, with_default
 
@@ -46,7 +45,7 @@ class MeLU(FormulaActivation):
 
 def _build(spec: Spec, place: Place) -> MeLU:
     start = torch.zeros(spec["k"], dtype=torch.float64, device="cpu")
-    start[0] = slope(spec, place)
+    start[0] = negative_slope(spec, place)
     act = MeLU(spec, place, start)
     act.middles, act.widths = tents(max(spec["k"] - 1, 1), spec["span"])
     return act

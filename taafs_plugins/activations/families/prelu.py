@@ -6,7 +6,7 @@ import torch
 
 from taafs_plugins.activations.base import Place
 from taafs_plugins.activations.formula import FormulaActivation
-from taafs_plugins.activations.parts import keys_of, stock_of
+from taafs_plugins.activations.parts import keys_of, negative_slope
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec, number
 
@@ -19,18 +19,8 @@ class PReLU(FormulaActivation):
         return torch.where(z >= 0, z, p[0] * z)
 
 
-def slope(spec: Spec, place: Place) -> float:
-    """The slope at the start: the spec's, or that of the stock activation where it is a ReLU, or 0.25."""
-    if spec.get("slope") is not None:
-        return spec["slope"]
-    name, stock = stock_of(spec, place)
-    if isinstance(stock, torch.nn.LeakyReLU):
-        return float(stock.negative_slope)
-    return 0.0 if name == "relu" else 0.25
-
-
 def _build(spec: Spec, place: Place) -> PReLU:
-    return PReLU(spec, place, torch.tensor([slope(spec, place)], dtype=torch.float64, device="cpu"))
+    return PReLU(spec, place, torch.tensor([negative_slope(spec, place)], dtype=torch.float64, device="cpu"))
 
 
 register_family(Family(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from taafs_plugins.activations.base import Place
-from taafs_plugins.activations.families import ahaf
 from taafs_plugins.activations.formula import FormulaActivation
-from taafs_plugins.activations.parts import gate, keys_of, sampled, sigmoid, stock_of
+from taafs_plugins.activations.parts import gate, gate_start, keys_of, sampled, sigmoid, stock_of
 from taafs_plugins.activations.registry import Family, register_family
 from taafs_plugins.activations.spec import Spec, number
 
@@ -32,7 +31,7 @@ class Swish(FormulaActivation):
 def _build(spec: Spec, place: Place) -> Swish:
     beta, error = spec.get("beta"), None
     if beta is None and spec.get("theta") is None:
-        (_, beta), error = ahaf.start(Spec("swish", "stock", spec.options), place)
+        (_, beta), error = gate_start(Spec("swish", "stock", spec.options), place)
         if error is not None:
             z, y = sampled(stock_of(spec, place)[1])
             error = float(abs(z * sigmoid(beta * z) - y).max())
