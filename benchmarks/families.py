@@ -21,7 +21,7 @@ import torch
 import typer
 
 RESULTS = Path(__file__).parent / "results"
-SPECS = ("leaf", "ahaf", "molu:trained", "pelu", "swish", "adact")
+SPECS = ("leaf", "ahaf", "molu", "molu:trained", "pelu", "swish", "adact")
 LIMITS = {"adact": 1.5}
 PINNED = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "268435456"}
 PARTS = {"deepmd": work.deepmd_step, "mlp": lambda spec: work.mlp(spec, "tanh", torch.float64, 10_000)}

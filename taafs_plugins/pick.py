@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from taafs_plugins.activations import SpecError
-from taafs_plugins.activations.families.adact import LEAKY, MEMBERS, RANDOM, AdAct, member_names
+from taafs_plugins.activations.families.adact import AdAct, member_names
+from taafs_plugins.activations.members import LEAKY, MEMBERS, RANDOM
 
 
 @dataclass(frozen=True)

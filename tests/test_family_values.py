@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from taafs_plugins.activations import SpecError, make_activation, resolve_spec
-from taafs_plugins.activations.families.adact import MEMBERS, SETS, member
+from taafs_plugins.activations.families.adact import member
+from taafs_plugins.activations.members import MEMBERS, SETS
 
 KIND = {"dtype": torch.float64}
 Z = torch.linspace(-8, 8, 321, **KIND)

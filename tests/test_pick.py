@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from taafs_plugins.activations import SpecError, TrainableActivation, make_activation
-from taafs_plugins.activations.families.adact import MEMBERS, SETS, member
+from taafs_plugins.activations.families.adact import member
+from taafs_plugins.activations.members import MEMBERS, SETS
 from taafs_plugins.pick import pick, stock_member
 
 

@@ -12,7 +12,7 @@ using taafs::IntVec;
 using taafs::Lanes;
 using taafs::Vec;
 
-enum class Mode { Forward, Backward, Gradient, Double };  // Gradient: Backward with the numbers' gradient
+enum class Mode { Forward, Backward, Gradient, Curvature, Double };  // Gradient: Backward with the numbers' gradient; Double: Curvature with it
 
 // Pointers to n elements; numbers [K][tile], tile 1 for one set of numbers, else a multiple of the width and of the vectors' lanes.
 template <class T>
@@ -106,7 +106,8 @@ inline void step(const Data<T>& d, const T* z, const T* gy, const T* hz, T* out,
         const V h = taafs::load(hz), gh = taafs::load(gy) * h;
         taafs::store(out, f[0] * h);
         taafs::store(out2, f[1] * gh);
-        for (int k = 0; k < F::K; ++k) acc[k] += gh * f[2 + k];
+        if constexpr (mode == Mode::Double)
+            for (int k = 0; k < F::K; ++k) acc[k] += gh * f[2 + k];
     }
 }
 
@@ -144,7 +145,7 @@ __attribute__((flatten)) void loop(const Data<T>& d, int64_t first, int64_t last
             if (from[j]) std::memcpy(in[j], from[j] + i, bytes);
         at(in[0], in[1], in[2], out[0], out[1]);
         std::memcpy(d.out + i, out[0], bytes);
-        if (mode == Mode::Double) std::memcpy(d.out2 + i, out[1], bytes);
+        if (mode >= Mode::Curvature) std::memcpy(d.out2 + i, out[1], bytes);
     }
     if constexpr (mode == Mode::Gradient || mode == Mode::Double) {
         if constexpr (single) {
@@ -163,6 +164,7 @@ void run(Mode mode, const Data<T>& d, int64_t first, int64_t last, double* sums)
         case Mode::Forward: return single ? loop<F, T, Mode::Forward, true>(d, first, last, sums) : loop<F, T, Mode::Forward, false>(d, first, last, sums);
         case Mode::Backward: return single ? loop<F, T, Mode::Backward, true>(d, first, last, sums) : loop<F, T, Mode::Backward, false>(d, first, last, sums);
         case Mode::Gradient: return single ? loop<F, T, Mode::Gradient, true>(d, first, last, sums) : loop<F, T, Mode::Gradient, false>(d, first, last, sums);
+        case Mode::Curvature: return single ? loop<F, T, Mode::Curvature, true>(d, first, last, sums) : loop<F, T, Mode::Curvature, false>(d, first, last, sums);
         default: return single ? loop<F, T, Mode::Double, true>(d, first, last, sums) : loop<F, T, Mode::Double, false>(d, first, last, sums);
     }
 }

@@ -142,7 +142,7 @@ struct BackwardNode : torch::autograd::Node {
         const Tensor z = this->z.unpack(), gy = this->gy.unpack(), q = this->q.unpack();
         if (at::GradMode::is_enabled() || hq.defined() || !hz.has_storage() || !gy.has_storage()) return plain_double_backward(index, z, gy, q, hz, hq);
         const Tensor out = like(z), out2 = like(z);
-        const Tensor gq = sweep(index, Mode::Double, z.contiguous(), gy.contiguous(), hz.contiguous(), out, out2, q);
+        const Tensor gq = sweep(index, task_should_compute_output(2) ? Mode::Double : Mode::Curvature, z.contiguous(), gy.contiguous(), hz.contiguous(), out, out2, q);
         return {out2, out, gq};
     }
 };
