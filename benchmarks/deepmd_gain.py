@@ -94,7 +94,7 @@ def one_run(activation: str, learning_rate: float, seed: int, steps: int, parts:
 
 def engine() -> str:
     """Which engine trained: it changes the time, not the numbers."""
-    from taafs_plugins.activations.taafs.engine import chosen_engine
+    from taafs_plugins.activations.choice import chosen_engine
 
     return chosen_engine() or "fastest"
 

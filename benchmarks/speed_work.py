@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from taafs_plugins.activations import make_activation
-from taafs_plugins.activations.taafs import TAAFS
+from taafs_plugins.activations import TrainableActivation, make_activation
 from taafs_plugins.experiments import deepmd as deepmd_runs
 from taafs_plugins.experiments import lammps as lammps_runs
 
@@ -24,7 +23,7 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, TAAFS):
+            if isinstance(module, TrainableActivation):
                 module.delta.copy_(0.1 / module.rate * torch.randn(module.delta.shape, generator=generator, dtype=torch.float64))
 
 

@@ -8,19 +8,13 @@ from __future__ import annotations
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taafs_plugins import moved as _moved
 
 _moved.install()
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from os import PathLike
-
-    import torch
-    from ase import Atoms
-
     from taafs_plugins import activations
     from taafs_plugins.activations import (
         TAAFS,
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
     from taafs_plugins.coefficients import CoefficientFileError, load_coefficients, save_coefficients
     from taafs_plugins.conversion import convert, restore, sites
     from taafs_plugins.errors import TaafsError
-    from taafs_plugins.md.export import Comparison
     from taafs_plugins.training import (
         calibrate,
         check_gradients,
@@ -76,6 +69,16 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 _PARTS = ("activations", "adapters", "coefficients", "conversion", "errors", "native", "training")
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+    from typing import Any
+
+    import torch
+    from ase import Atoms
+
+    from taafs_plugins.md.export import Comparison
+
 __version__ = "0.2.0"
 
 
@@ -100,9 +103,8 @@ class _Package(_ModuleType):
 
     def __call__(self, model: torch.nn.Module) -> dict[str, TrainableActivation]:
         """The former name of :func:`taafs_plugins.training.trainable_activations`."""
-        from taafs_plugins.training import trainable_activations
-
-        return trainable_activations(model)
+        found: dict[str, TrainableActivation] = __getattr__("trainable_activations")(model)
+        return found
 
 
 class _Top(_ModuleType):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taafs_plugins.activations.taafs.engine import ENGINES, use_engine
+from taafs_plugins.activations.choice import ENGINES, use_engine
 
 
 @pytest.fixture(params=ENGINES)

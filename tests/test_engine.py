@@ -7,7 +7,7 @@ from torch.func import functional_call
 import taafs_plugins as taafs
 from taafs_plugins.activations import basis_names
 from taafs_plugins.activations.taafs.engine import Curve, evaluate, project, use_engine
-from taafs_plugins.activations.taafs.folded import FEW
+from taafs_plugins.activations.taafs.folded import SWEEP_ABOVE
 
 torch.manual_seed(0)
 F64 = torch.float64
@@ -172,7 +172,7 @@ def test_folded_form_has_the_same_value_and_slope(basis, share, rest, monkeypatc
             act.weights.data.mul_(torch.tensor([1.3, 0.6], dtype=F64))
         scripted = torch.jit.script(act)
         assert "_folded" in str(scripted.graph)
-        for rows in (5, FEW // 4 + 1):  # few elements and many
+        for rows in (5, SWEEP_ABOVE // 4 + 1):  # few elements and many
             z = (2 * torch.randn(1, rows, 4, generator=torch.Generator().manual_seed(3), dtype=F64)).requires_grad_()
             g = torch.randn(1, rows, 4, generator=torch.Generator().manual_seed(4), dtype=F64)
             (y, slope), (s, s_slope) = ((v.detach(), torch.autograd.grad(v, z, g)[0]) for v in (act.plain(z), scripted(z)))

@@ -119,6 +119,8 @@ def test_the_base_keeps_its_digits_under_a_curve(base, dtype):
     small = torch.logspace(-12, 0, 3001, dtype=dtype)
     z = torch.cat([torch.linspace(-30, 30, 20001, dtype=dtype), small, -small])
     exact = STOCK[base](z.double())
+    if base == "celu(0.1)":  # by the formula: torch 2.6 loses the digits of its own celu near 0
+        exact = torch.where(z > 0, z.double(), 0.1 * torch.expm1(z.double() / 0.1))
     off = (act(z).double() - exact).abs() / exact.abs().clamp_min(1e-20)
     assert off.max() < 4 * torch.finfo(dtype).eps
 

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad, functional
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from taafs_plugins.activations import make_activation
-from taafs_plugins.activations.taafs.engine import use_engine
+from taafs_plugins.activations.choice import use_engine
 from taafs_plugins.activations.taafs.exported import EXPORT
 
 WIDTH = 7

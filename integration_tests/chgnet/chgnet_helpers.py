@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import taafs_plugins as taafs
 from taafs_plugins import data
 from taafs_plugins.adapters.chgnet.finetune import Frames
+from taafs_plugins.testing import randomise  # noqa: F401 - for the tests
 
 MPTRJ = "microsoft/mattersim/data/benchmarks/mptrj-random-1k.xyz"
 IRON = "fe_magnetic/fe.extxyz"
@@ -44,15 +44,6 @@ def stock(name: str = "0.3.0"):
     from chgnet.model import CHGNet
 
     return CHGNet.load(model_name=name, use_device="cpu", verbose=False)
-
-
-def randomise(model, size: float = 0.3, seed: int = 7) -> None:
-    """A random value for every coefficient (and the two weights of residual=scaled)."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for act in taafs.trainable_activations(model).values():
-            for parameter in act.parameters(recurse=False):
-                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
 
 
 def predictions(model, structures) -> list[dict[str, np.ndarray]]:
@@ -90,3 +81,17 @@ def fresh_predictions(load: str, folder: Path, count: int) -> list[dict[str, np.
     import pickle
 
     return pickle.loads((folder / "predictions.pkl").read_bytes())
+
+
+DTYPE_HOLDERS = ("chgnet.graph.converter", "chgnet.graph.crystalgraph", "chgnet.model.model")
+
+
+def small_stock(seed: int = 0):
+    """A small CHGNet in float64, weights by seed: the modules in ``DTYPE_HOLDERS`` must be told (``TORCH_DTYPE``)."""
+    from chgnet.model import CHGNet
+
+    torch.manual_seed(seed)
+    sizes = dict.fromkeys(("atom_fea_dim", "bond_fea_dim", "angle_fea_dim", "atom_conv_hidden_dim", "bond_conv_hidden_dim"), 8)
+    model = CHGNet(**sizes, num_radial=5, num_angular=5, n_conv=2, mlp_hidden_dims=(8, 8)).double()
+    model.composition_model = None  # a constant of the composition, which CHGNet computes in float32
+    return model

@@ -18,7 +18,7 @@ def random_model():
     taafs.convert(model, "taafs:chebyshev1,scale=auto")
     with taafs.calibrate(model):
         model.predict_structure(list(mptrj(4).structures), task="e")
-    randomise(model, size=0.02)
+    randomise(model, size=0.002)
     return model
 
 
@@ -43,7 +43,7 @@ def test_forces_and_stress_are_the_energys_derivatives_in_float64(float64, spec)
     structure.perturb(0.05)
     with taafs.calibrate(model):
         model.predict_structure(structure, task="e")
-    randomise(model, size=0.05)
+    randomise(model, size=0.005)
     atoms = len(structure)
 
     def energy(changed) -> float:
@@ -87,7 +87,7 @@ def test_gradgradcheck_of_the_force_loss_in_float64(float64):
     structure.perturb(0.05)
     with taafs.calibrate(model):
         model.predict_structure(structure, task="e")
-    randomise(model, size=0.05)
+    randomise(model, size=0.005)
     graph = model.graph_converter(structure)
 
     def loss() -> torch.Tensor:

@@ -231,7 +231,7 @@ def test_the_report_warns_of_a_ruined_network(iron):
     report = FineTuningReport(model, new, known)
     unchanged = report.after(model)
     assert unchanged.moved_largest == dict.fromkeys("efsm", 0.0) and unchanged.new_before == unchanged.new_after
-    randomise(model, size=10.0)
+    randomise(model, size=1.0)
     with pytest.warns(UserWarning, match="of 4 known structures moved by more than 0.5 eV/atom .*has forgotten"):
         outcome = report.after(model)
     text = str(outcome)

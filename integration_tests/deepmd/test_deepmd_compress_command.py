@@ -69,7 +69,7 @@ def test_the_coefficients_come_along_and_the_fitting_net_is_folded(files):
     assert len(keys) >= 24 and all(torch.equal(old[key], new[key]) for key in keys)
     assert json.loads(after.model_def_script) == json.loads(before.model_def_script)
     acts = {name: part for name, part in after.named_modules() if name.endswith("activate") and hasattr(part, "delta")}
-    assert acts and all(act.by_folded for name, act in acts.items())
+    assert acts and all(act.scripts_folded for name, act in acts.items())
 
 
 def test_the_operator_form_is_read_and_written(files, small_water, tmp_path, monkeypatch):
@@ -79,7 +79,7 @@ def test_the_operator_form_is_read_and_written(files, small_water, tmp_path, mon
     frozen(model, tmp_path / "frozen.pth")
     dp("compress", "-i", "frozen.pth", "-o", "compressed.pth", "-s", "0.004", cwd=tmp_path)
     loaded = torch.jit.load(tmp_path / "compressed.pth")
-    assert all(part.by_operator for name, part in loaded.named_modules() if name.endswith("activate") and hasattr(part, "delta"))
+    assert all(part.scripts_operator for name, part in loaded.named_modules() if name.endswith("activate") and hasattr(part, "delta"))
     ours = python_values(tmp_path / "compressed.pth", small_water[0])
     assert within(compare(ours, python_values(files / "frozen.pth", small_water[0])))
 
@@ -130,4 +130,4 @@ def test_a_trained_fitting_net_over_a_stock_descriptor_is_folded_too(small_water
     before, after = (python_values(tmp_path / name, small_water[0]) for name in ("frozen.pth", "compressed.pth"))
     assert within(compare(before, after))
     acts = [part for name, part in torch.jit.load(tmp_path / "compressed.pth").named_modules() if name.endswith("activate")]
-    assert sum(getattr(act, "by_folded", False) for act in acts) == 8  # DeePMD-kit lists every network twice
+    assert sum(getattr(act, "scripts_folded", False) for act in acts) == 8  # DeePMD-kit lists every network twice

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from schnetpack.interfaces import AtomsConverter
 from schnetpack.transform import MatScipyNeighborList
 
 import taafs_plugins as taafs
-from taafs_plugins import data
+from taafs_plugins import data, testing
 from taafs_plugins.adapters.schnetpack.data import FILES
 
+randomise = partial(testing.randomise, size=0.2, seed=1)
 CUTOFF = 5.0
 REPRESENTATIONS = {"painn": "PaiNN", "schnet": "SchNet", "so3net": "SO3net", "field_schnet": "FieldSchNet"}
 
@@ -78,16 +79,6 @@ def predict(model, atoms=None, dtype=torch.float64):
 def differs(a, b, keys=("energy", "forces"), by=1e-4):
     """Whether every one of the predictions differs noticeably."""
     return all((a[key] - b[key]).abs().max() > by for key in keys)
-
-
-def randomise(model, seed=1, size=0.2):
-    """Give every coefficient a random value."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for act in taafs.trainable_activations(model).values():
-            values = size * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
-            act.delta.copy_((values / act.rate).to(act.delta.dtype))
-    return model
 
 
 class DumpCoefficients(Callback):

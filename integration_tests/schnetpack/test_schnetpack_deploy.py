@@ -42,7 +42,7 @@ def run(*command, cwd=None):
 def converted(spec="taafs:bspline", kind="painn", seed=0, **keys):
     model = potential(kind, seed=seed, **keys)
     taafs.convert(model, spec, sites=["*"])
-    return randomise(model, seed)
+    return randomise(model, seed=seed)
 
 
 @pytest.mark.parametrize(

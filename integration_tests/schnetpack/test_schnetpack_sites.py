@@ -5,13 +5,11 @@ import io
 import pytest
 import schnetpack as spk
 import torch
-import torch.nn.functional as F
 from schnetpack_helpers import REPRESENTATIONS, batch, differs, ethanol, potential, predict, randomise, representation
 from torch import nn
 
 import taafs_plugins as taafs
 from taafs_plugins.adapters import adapter
-from taafs_plugins.adapters.schnetpack import adapter as host
 
 
 @pytest.fixture
@@ -168,32 +166,6 @@ def test_mistakes_in_a_config_are_one_sentence(registered, spec, message):
         potential(activation=spec)
 
 
-def test_register_and_unregister_twice():
-    stock = spk.representation.PaiNN.__init__
-    ours = adapter("schnetpack")
-    ours.register()
-    ours.register()
-    assert spk.representation.PaiNN.__init__.__wrapped__ is stock
-    ours.unregister()
-    ours.unregister()
-    assert spk.representation.PaiNN.__init__ is stock
-
-
-def test_unknown_versions_and_sources_are_refused(monkeypatch):
-    ours = adapter("schnetpack")
-    with monkeypatch.context() as patch:
-        patch.setattr("importlib.metadata.version", lambda name: "2.1.1")
-        with pytest.raises(taafs.HostError, match="schnetpack 2.2.0, not 2.1.1.*does not import"):
-            taafs.convert(potential(), "taafs")
-    host._changed_sources.cache_clear()
-    monkeypatch.setitem(host.CODE, "base", ("0",))
-    stock = spk.representation.PaiNN.__init__
-    with pytest.raises(taafs.HostError, match="schnetpack/nn/base.py: nothing was changed"):
-        ours.register()
-    assert spk.representation.PaiNN.__init__ is stock
-    host._changed_sources.cache_clear()
-
-
 @pytest.mark.parametrize("kind", REPRESENTATIONS)
 def test_pickled_whole_and_state_dict(kind):
     model = randomise_all(kind)
@@ -209,27 +181,10 @@ def test_pickled_whole_and_state_dict(kind):
     assert torch.equal(before["forces"], predict(other)["forces"])
 
 
-def test_a_state_dict_of_another_spec_is_refused():
-    model, other = potential(), potential()
-    taafs.convert(model, "taafs:chebyshev1")
-    taafs.convert(other, "taafs:legendre")
-    with pytest.raises(RuntimeError, match="were saved with 'taafs:chebyshev1,.*this model has 'taafs:legendre,"):
-        other.load_state_dict(model.state_dict())
-
-
 def randomise_all(kind):
     model = potential(kind)
     taafs.convert(model, "taafs:bspline", sites=["*"])
     return randomise(model)
-
-
-def test_coefficient_file_round_trip(tmp_path):
-    model = randomise_all("painn").double()
-    taafs.save_coefficients(model, tmp_path / "coefficients.safetensors")
-    other = potential("painn").double()
-    taafs.load_coefficients(other, tmp_path / "coefficients.safetensors")
-    assert torch.equal(predict(model)["forces"], predict(other)["forces"])
-    assert other.representation.mixing[0].intraatomic_context_net[0].activation.stock is F.silu
 
 
 def test_scale_auto_after_building():

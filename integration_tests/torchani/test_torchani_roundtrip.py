@@ -13,7 +13,7 @@ from torchani.nn import Ensemble
 from torchani_small import batch, energies_forces, frames, randomise, small_model, with_all_elements
 
 import taafs_plugins as taafs
-from taafs_plugins import CoefficientFileError, HostError
+from taafs_plugins import HostError
 
 SPEC = "taafs:bspline"
 TOLERANCE = 1e-10  # Hartree, Hartree/Angstrom
@@ -52,16 +52,6 @@ def same(model, reference, **kwargs):
     return np.abs(by_ase(model, **kwargs) - reference).max() < TOLERANCE
 
 
-def test_a_trained_activation_travels_as_a_spec(trained):
-    """TorchANI's "celu" is CELU(0.1), under a class name of its own that no spec knows."""
-    _, model, _, _ = trained
-    z = torch.linspace(-2, 2, 41, dtype=torch.float64)
-    for act in taafs.trainable_activations(model).values():
-        assert act.base_name == "celu(0.1)"
-        again = taafs.make_activation(str(act.trained_spec()), dtype=torch.float64)
-        assert torch.allclose(again(z), act(z), rtol=0, atol=1e-12)
-
-
 def test_state_dict(trained, tmp_path):
     """Through TorchANI's loaders, which rename keys, into a fresh model; weights_only."""
     spec, model, reference, stock = trained
@@ -74,16 +64,6 @@ def test_state_dict(trained, tmp_path):
     assert same(fresh, reference)
     with pytest.raises(RuntimeError, match="Unexpected key"):  # a stock model refuses, it does not drop them
         copy.deepcopy(stock).load_state_dict(state)
-
-
-@pytest.mark.parametrize("other", ["taafs:legendre", "taafs:bspline,rate=10", "taafs:bspline,share=network"])
-def test_a_state_dict_of_another_spec_is_refused(other):
-    """As many numbers, another curve; through TorchANI's loader."""
-    model, fresh = small_model(), small_model(seed=9)
-    taafs.convert(model, SPEC)
-    taafs.convert(fresh, other)
-    with pytest.raises(RuntimeError, match=r"H.layers.0.activation were saved with 'taafs:bspline,.*build or convert it with the spec"):
-        fresh.load_state_dict(randomise(model).state_dict())
 
 
 def test_state_dict_of_parts(trained):
@@ -146,16 +126,6 @@ def test_copies_scripts_and_strategies(trained, tmp_path):
     other = copy.deepcopy(model)
     other.set_strategy("pyaev")
     assert same(other, reference)
-
-
-def test_coefficient_file(trained, tmp_path):
-    _, model, reference, stock = trained
-    taafs.save_coefficients(model, tmp_path / "c.safetensors")
-    fresh = copy.deepcopy(stock)
-    assert len(taafs.load_coefficients(fresh, tmp_path / "c.safetensors")) == 24
-    assert same(fresh, reference)
-    with pytest.raises(CoefficientFileError, match="another base network"):
-        taafs.load_coefficients(small_model(members=2, seed=7), tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -1,17 +1,14 @@
 """Where the activations are, how many numbers they add, what they start as, and how a spec gets there."""
 
-import copy
-
 import pytest
 import torch
 import torchani
 from torchani.nn import ANINetworks, ANISharedNetworks, AtomicNetwork, SingleNN, TightCELU
-from torchani_small import SYMBOLS, batch, energies_forces, frames, randomise, small_model
+from torchani_small import SYMBOLS, batch, frames, randomise, small_model
 
 import taafs_plugins as taafs
 from taafs_plugins import HostError, SpecError
 from taafs_plugins.adapters import adapter
-from taafs_plugins.adapters.torchani import adapter as torchani_adapter
 from taafs_plugins.adapters.torchani.network import ActivatedLinear
 
 COUNTS = [("like_1x", 326660, {"global": 8, "network": 32, "layer": 96}), ("like_2x", 1713223, {"global": 8, "network": 56, "layer": 168})]
@@ -27,36 +24,6 @@ def test_parameter_counts(builder, fixed, added, share, enabled):
     assert len(report.sites) == {"like_1x": 12, "like_2x": 21}[builder]
     built = getattr(ANINetworks, builder)(activation=f"taafs:bspline,share={share}")
     assert taafs.count_parameters(built) == fixed + added[share]
-
-
-def test_share_neuron_has_one_curve_per_neuron():
-    model = small_model(dims=(12, 10, 8))
-    assert taafs.convert(model, "taafs:bspline,share=neuron").added == 4 * 8 * (12 + 10 + 8)
-
-
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("activation", ["celu", "gelu"])
-@pytest.mark.parametrize("share", ["global", "network", "layer", "neuron"])
-def test_starts_exactly_at_stock(activation, share, members):
-    model = small_model(activation, members)
-    stock = energies_forces(model, frames(limit=3))
-    taafs.convert(model, f"taafs:chebyshev1,share={share}")
-    energies, forces = energies_forces(model, frames(limit=3))
-    assert torch.equal(energies, stock[0]) and torch.equal(forces, stock[1])
-    assert taafs.restore(model) == 12 * members
-    assert all(torch.equal(a, b) for a, b in zip(energies_forces(model, frames(limit=3)), stock, strict=True))
-
-
-@pytest.mark.parametrize("activation", ["celu", "gelu"])
-def test_restore_gives_back_the_stock_objects(activation):
-    model = small_model(activation, 2)
-    before = {name: type(module) for name, module in model.named_modules()}
-    keys = list(model.state_dict())
-    taafs.convert(model, "taafs:bspline")
-    randomise(model)
-    taafs.restore(model)
-    assert {name: type(module) for name, module in model.named_modules()} == before
-    assert list(model.state_dict()) == keys
 
 
 def test_layers_of_one_network_differ():
@@ -179,20 +146,6 @@ def test_mistakes_get_one_sentence(enabled):
     torch.nn.utils.parametrizations.weight_norm(changed.neural_networks["H"].layers[0])
     with pytest.raises(HostError, match="not a plain Linear"):
         taafs.convert(changed, "taafs:bspline")
-
-
-def test_unknown_code_changes_nothing(monkeypatch):
-    torchani_adapter._check_code.cache_clear()
-    monkeypatch.setitem(torchani_adapter.CODE, "torchani", ("another",))
-    model = small_model()
-    before = copy.deepcopy(model.state_dict())
-    with pytest.raises(HostError, match="nothing was changed"):
-        taafs.convert(model, "taafs:bspline")
-    with pytest.raises(HostError, match="nothing was changed"):
-        adapter("torchani").register()
-    assert list(model.state_dict()) == list(before)
-    monkeypatch.undo()
-    adapter("torchani").check_version()
 
 
 def test_defaults_are_those_of_the_study():

@@ -1,5 +1,7 @@
 """Small TorchANI models and molecules for the tests. Energies in Hartree, lengths in Angstrom."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torchani.aev import AEVComputer, ANIAngular, ANIRadial
@@ -7,9 +9,9 @@ from torchani.arch import ANI
 from torchani.nn import ANINetworks, Ensemble
 from torchani.sae import SelfEnergy
 
-import taafs_plugins as taafs
-from taafs_plugins import data
+from taafs_plugins import data, testing
 
+randomise = partial(testing.randomise, size=0.5, seed=1)
 SYMBOLS = ("H", "C", "N", "O")
 
 
@@ -23,14 +25,6 @@ def small_model(activation="celu", members=1, seed=0, dims=(12, 10, 8), dtype=to
     )
     nets = [ANINetworks.build(SYMBOLS, aev.out_dim, {}, activation=activation, bias=True, default_dims=dims) for _ in range(members)]
     return ANI(SYMBOLS, aev, Ensemble(nets) if members > 1 else nets[0], SelfEnergy(SYMBOLS, (-0.5, -38.0, -54.6, -75.1))).to(dtype)
-
-
-def randomise(model, seed=1, size=0.5):
-    """Give every coefficient a random value; the same ones for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    for act in taafs.trainable_activations(model).values():
-        act.delta.data.copy_(size * torch.randn(act.delta.shape, generator=generator, dtype=torch.float64))
-    return model
 
 
 def frames(part="train", limit=None):

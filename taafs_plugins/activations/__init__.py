@@ -11,11 +11,12 @@ from torch import nn
 
 from taafs_plugins.activations import families as _families  # noqa: F401 - registers them
 from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.choice import use_engine
 from taafs_plugins.activations.registry import Family, family_names, find_family, register_family
 from taafs_plugins.activations.spec import Spec, SpecError, split
 from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.activations.taafs.bases import basis_names, register_basis
-from taafs_plugins.activations.taafs.engine import evaluate, project, use_engine
+from taafs_plugins.activations.taafs.engine import evaluate, project
 from taafs_plugins.activations.taafs.shapes import Basis
 
 

@@ -138,7 +138,7 @@ class TrainableActivation(nn.Module):
 
     def trained_options(self) -> dict[str, Any]:
         """What :meth:`trained_spec` adds to the spec: the present numbers, by key; ``None`` takes a key away."""
-        return {"theta": tuple(self.theta.detach().double().flatten().tolist())}
+        return {"theta": tuple(self.theta.detach().double().flatten().tolist()) or None}
 
     def trained_spec(self) -> Spec:
         """The spec with the present numbers in it: a plain string carries them anywhere."""

@@ -35,7 +35,8 @@ class Family:
     complete : ``(options)``, sets defaults that depend on other keys
     formula : for people
     smoothness : ``(spec) -> "C0" | "C1" | "C2" | ... | "analytic"``: how many derivatives are continuous
-    exact_start : ``(spec) -> bool``: whether it starts as the stock activation that it replaces
+    exact_start : ``(spec) -> bool``: whether it starts as the stock activation that it replaces, to the last bit
+    neighbour : ``(spec) -> str``: a smooth spec in the place of one that is C0 or C1, or empty
     """
 
     name: str
@@ -47,6 +48,7 @@ class Family:
     formula: str = ""
     smoothness: Callable[[Spec], str] = lambda spec: "analytic"
     exact_start: Callable[[Spec], bool] = lambda spec: True
+    neighbour: Callable[[Spec], str] = lambda spec: ""
 
     def parse(self, text: str, variant: str | None, pairs: list[tuple[str, str]]) -> Spec:
         """A spec with the keys that its text sets.
@@ -56,6 +58,8 @@ class Family:
         SpecError
             An unknown variant or key, a value that its key does not take, or keys that do not go together.
         """
+        if variant and self.default_variant is None:
+            raise SpecError(f"'{text}': {self.name} has no variants; leave ':{variant}' out.")
         variant = variant or self.default_variant
         spec = Spec(self.name, variant, read_options(text, pairs, self.keys(variant)))
         self.check(spec)

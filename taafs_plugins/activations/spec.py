@@ -218,6 +218,8 @@ def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key
             raise SpecError(f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}.")
         try:
             keys[key].convert(value)
+        except SpecError:  # says more than that the value is not allowed
+            raise
         except ValueError:
             raise SpecError(f"'{key}={value}' in '{text}' is not valid: {key} takes {keys[key].allowed}.") from None
     given = dict(pairs)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from torch import nn
 
 from taafs_plugins.activations import SpecError, TrainableActivation, parse_spec, resolve_spec
+from taafs_plugins.activations.notes import kink_notes, start_notes
 from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.patching import HostError, Patches
 from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
@@ -67,7 +69,9 @@ class Adapter(ABC):
         """
         name, version = self.distribution or self.host, self.installed_version()
         if version is None:
-            raise HostError(f"{name} is not installed; {how_to_install(self.host)}.")
+            own = type(self).__module__.startswith("taafs_plugins.")
+            wanted = how_to_install(self.host) if own else f"install it with: pip install {name}=={self.tested[-1]}"
+            raise HostError(f"{name} is not installed; {wanted}.")
         if version not in self.tested:
             raise HostError(
                 f"taafs-plugins was tested with {name} {' and '.join(self.tested)}, not {version}: nothing was changed. "
@@ -124,6 +128,11 @@ class Adapter(ABC):
             A spec that cannot be used, or a pattern that matches no site.
         HostError
             An untested host, or sites that are converted already.
+
+        Warns
+        -----
+        UserWarning
+            An activation that does not start as the stock one, or whose derivatives jump.
         """
         self.check_version()
         spec = parse_spec(spec)
@@ -134,6 +143,8 @@ class Adapter(ABC):
         if (base := resolved.get("base")) is not None and (other := sorted({site.activation for site in chosen} - {base})):
             raise SpecError(f"base={base} does not fit: these sites apply {', '.join(other)}. Leave base= out; convert keeps theirs.")
         built = build_shared(resolved, chosen)
+        for note in (*(start_notes(built) if resolved.get("theta") is None else ()), *kink_notes(built)):
+            warnings.warn(note, stacklevel=3)
         before = count_parameters(model)
         self.install_all(model, list(zip(chosen, built, strict=True)), [(resolved, chosen)])
         after = count_parameters(model)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations import SpecError, TrainableActivation, make_activation
+from taafs_plugins.activations.notes import smoothness
 from taafs_plugins.activations.spec import Spec, nearest
 
 
@@ -59,7 +60,7 @@ class SiteTable(list[Site]):
     """The sites of a model; prints as a table."""
 
     def __str__(self) -> str:
-        rows: list[tuple[str, ...]] = [("site", "group", "call", "activation", "shape", "coefficients", "by default")]
+        rows: list[tuple[str, ...]] = [("site", "group", "call", "activation", "smooth", "shape", "coefficients", "by default")]
         rows += [self._row(site) for site in self]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -70,7 +71,7 @@ class SiteTable(list[Site]):
         head = "" if act is None else ":".join(filter(None, (act.spec.family, act.spec.variant)))
         return (
             site.name, site.group, site.call, f"{head} over {act.base_name}" if act is not None else site.activation,
-            f"[..., {site.width}]" if site.width else "[...]",
+            "-" if act is None else smoothness(act), f"[..., {site.width}]" if site.width else "[...]",
             str(act.delta.numel() if act.coefficients() else 0) if act is not None else "-", "yes" if site.default else "no",
         )  # fmt: skip
 

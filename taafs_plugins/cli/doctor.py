@@ -102,7 +102,7 @@ def engine() -> Check:
     """Which engine computes on the CPU and why; the kernels are built or loaded and compared with the Python engine."""
     import torch
 
-    from taafs_plugins.activations.taafs.engine import chosen_engine
+    from taafs_plugins.activations.choice import chosen_engine
     from taafs_plugins.native import operators
 
     try:

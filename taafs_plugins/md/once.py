@@ -11,7 +11,7 @@ def differentiable_once(y: Tensor) -> Tensor:
     return y + torch.abs(y - y.detach()).pow(1.5)
 
 
-class Once(nn.Module):
+class DifferentiableOnce(nn.Module):
     """An exported module (:mod:`taafs_plugins.md.contract`) whose energies are differentiated once, for forces and virial."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -22,7 +22,7 @@ class Once(nn.Module):
         return differentiable_once(self.module(pos, Z, idx_i, idx_j, offsets))
 
 
-class OnceWithMagmoms(Once):
+class DifferentiableOnceWithMagmoms(DifferentiableOnce):
     """The same with the second method of a model that has magnetic moments."""
 
     @torch.jit.export

@@ -44,20 +44,21 @@ def _architecture() -> str:
     return f"-march={_ARCHS[name]}"
 
 
-def _flags() -> list[str]:
-    flags = ["-std=c++20", "-fPIC", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
+def flags() -> list[str]:
+    """The compiler's flags for kernels on this processor, or for the code path that ``TAAFS_KERNEL_ARCH`` names."""
+    found = ["-std=c++20", "-fPIC", "-fvisibility=hidden", _architecture(), "-fno-math-errno", "-fno-trapping-math"]
     if os.environ.get(PUBLIC):  # for tests of the form that serves versions of torch whose internals are not known
-        flags.append("-DTAAFS_PUBLIC_AUTOGRAD")
+        found.append("-DTAAFS_PUBLIC_AUTOGRAD")
     if platform.machine().lower() in ("x86_64", "amd64"):
-        flags.append("-mprefer-vector-width=512")
+        found.append("-mprefer-vector-width=512")
     if sys.platform != "darwin":
-        flags.append("-fopenmp")
-    return flags
+        found.append("-fopenmp")
+    return found
 
 
 def _key(sources: Path) -> str:
     """What the library depends on. Not the compiler: one that it was built with may be gone."""
-    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), toolchain.processor(), " ".join(_flags()), str(_UNITS)]
+    parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), toolchain.processor(), " ".join(flags()), str(_UNITS)]
     digest = hashlib.sha256("\n".join(parts).encode())
     for path in sorted(sources.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
@@ -114,7 +115,7 @@ def _build(compiler: str, sources: Path, out: Path) -> None:
     abi, include, libraries = toolchain.torch_flags()
     objects = [str(out.with_name(f"{unit}.o")) for unit in _UNITS]
     commands = [
-        [compiler, *_flags(), *options, *abi, *(include if unit == "ops.cpp" else []), "-c", str(sources / unit), "-o", compiled]
+        [compiler, *flags(), *options, *abi, *(include if unit == "ops.cpp" else []), "-c", str(sources / unit), "-o", compiled]
         for (unit, options), compiled in zip(_UNITS.items(), objects, strict=True)
     ]
     log = out.parents[1] / toolchain.LOG

@@ -17,13 +17,26 @@ VARIANTS = ("fixed", "trained")
 
 
 class MoLU(FormulaActivation):
-    """The numbers are alpha and beta. Nothing overflows: arguments are held where tanh has its limit to all digits."""
+    """The numbers are alpha and beta. Nothing overflows: what is far out is taken as the limit that it has there to all digits."""
+
+    kernel, kernel_numbers = "molu", 2
 
     def formula(self, z: torch.Tensor, p: list[torch.Tensor]) -> torch.Tensor:
-        """z tanh(alpha exp(beta z)); from 40 on tanh is 1 to the last bit, and exp(20)^3 fits float32."""
+        """z tanh(alpha exp(beta z)); from 40 on tanh is 1 to the last bit, exp(20)^3 fits float32, exp(-80) is 0 beside 1."""
         alpha, beta = p
-        argument = alpha * torch.exp(torch.clamp(beta * z, max=20.0))
-        return z * torch.tanh(torch.clamp(argument, min=-40.0, max=40.0))
+        u = beta * z
+        far = torch.abs(u + 30.0) > 50.0
+        near = torch.where(far, torch.zeros_like(z), z)
+        inner = near * torch.tanh(torch.clamp(alpha * torch.exp(beta * near), min=-40.0, max=40.0))
+        outer = torch.where(u > 0, z * torch.tanh(torch.clamp(alpha * 4.851651954097903e8, min=-40.0, max=40.0)), torch.zeros_like(z))
+        return torch.where(far, outer, inner)
+
+    @staticmethod
+    def expression(z, r):
+        """The same for the compiled kernels."""
+        from taafs_plugins.native.formulas.generate import Formula, exp, sign, tanh
+
+        return Formula(guard=r[1] * z, left=0 * z, near=z * tanh(r[0] * exp(r[1] * z)), right=z * sign(r[0]), high=20.0)
 
 
 def keys(variant: str | None) -> dict[str, Key]:

@@ -12,17 +12,14 @@ Three engines give the same numbers: ``fused`` (compiled kernels), ``python`` (t
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
-from torch.autograd import forward_ad
 
+from taafs_plugins.activations.choice import ENGINES, chosen_engine, needs_plain_operators, use_engine  # noqa: F401 - where 0.1 had them
 from taafs_plugins.activations.taafs import transforms
 from taafs_plugins.activations.taafs.shapes import Basis
 from taafs_plugins.activations.taafs.squash import chain, derivatives, squash
-
-ENGINES = ("fused", "python", "plain")
 
 
 @dataclass(frozen=True)
@@ -128,35 +125,3 @@ def evaluate(z: torch.Tensor, w: torch.Tensor, curve: Curve, order: int = 0) -> 
 def project(z: torch.Tensor, g: torch.Tensor, curve: Curve, order: int = 0, per_neuron: bool = False) -> torch.Tensor:
     """``sum_i g_i d^order B_k/dz^order (z_i)``: [K], or [C, K] with ``per_neuron``; the adjoint of :func:`evaluate` in w."""
     return (transforms.project if transforms.transforming() else _Project.apply)(z, g, curve, order, per_neuron)
-
-
-_forced: str | None = None
-
-
-def use_engine(name: str | None) -> None:
-    """Choose the engine for this process: ``fused``, ``python``, ``plain``, or ``None`` for the fastest that works.
-
-    The environment variable ``TAAFS_ENGINE`` does the same from outside.
-
-    Raises
-    ------
-    ValueError
-        Unknown engine.
-    """
-    global _forced
-    if name is not None and name not in ENGINES:
-        raise ValueError(f"Unknown engine '{name}'; choose from {', '.join(ENGINES)}.")
-    _forced = name
-
-
-def chosen_engine() -> str | None:
-    """The engine chosen by :func:`use_engine` or ``TAAFS_ENGINE``; ``None`` when the choice is free."""
-    name = _forced or os.environ.get("TAAFS_ENGINE") or None
-    if name is not None and name not in ENGINES:
-        raise ValueError(f"TAAFS_ENGINE={name} is unknown; choose from {', '.join(ENGINES)}.")
-    return name
-
-
-def needs_plain_operators() -> bool:
-    """Inside torch.func transforms, forward mode, torch.export and torch.compile, only plain operators can be followed."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0

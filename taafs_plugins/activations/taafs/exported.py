@@ -34,7 +34,7 @@ def reset(module: nn.Module) -> None:
 def _placeholders() -> dict[str, Any]:
     nothing = torch.zeros(1, dtype=torch.float64, device="cpu")
     return {
-        "by_operator": False, "by_folded": False, "base_outside": False, "operator_matrix": nothing, "operator_kind": [0],
+        "scripts_operator": False, "scripts_folded": False, "base_outside": False, "operator_matrix": nothing, "operator_kind": [0],
         "folded_rows": [nothing], "folded_value": [0.0], "folded_slope": [0.0], "folded_interval_count": 0, "folded_width": 0,
     }  # fmt: skip
 
@@ -68,7 +68,7 @@ def prepare(module: nn.Module) -> None:
     if form == "operator":
         _prepare_operator(module)
     elif form == "folded" and not module.training and (folded := fold(module)) is not None:
-        module.by_folded = True
+        module.scripts_folded = True
         module.base_outside = module.with_base and not folded.base_inside
         module.folded_rows, module.folded_value, module.folded_slope = folded.rows, folded.value, folded.slope
         module.folded_interval_count, module.folded_width = folded.pieces, folded.width
@@ -80,7 +80,7 @@ def _prepare_operator(module: nn.Module) -> None:
         raise ValueError(f"{EXPORT}=operator: '{module.spec}' is not known to the fused operator; export it with {EXPORT}=plain.")
     if fused.operator() is None:
         raise RuntimeError(f"{EXPORT}=operator needs the fused kernels, and they cannot be built here; use {EXPORT}=plain.")
-    module.by_operator = True
+    module.scripts_operator = True
     module.operator_matrix, module.operator_kind = call.matrix, call.kind
     module.base_outside = module.with_base and not call.base_inside
 

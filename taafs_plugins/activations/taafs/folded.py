@@ -17,11 +17,11 @@ from torch import nn
 from taafs_plugins.activations.taafs.codes import shape_of
 
 # Below it the cost of calling an operator counts, above it that of going over the elements.
-FEW = 16384
+SWEEP_ABOVE = 16384
 
 
 def folded_polynomial(
-    v: torch.Tensor, rows: list[torch.Tensor], value: list[float], slope: list[float], width: int, few: int = FEW
+    v: torch.Tensor, rows: list[torch.Tensor], value: list[float], slope: list[float], width: int, sweep_above: int = SWEEP_ABOVE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Value and slope of a polynomial in u, or of one for each of ``width`` neurons. Scriptable.
 
@@ -32,7 +32,7 @@ def folded_polynomial(
     value, slope : monomial coefficients, for ``width = 0``
     width : C with coefficients for each entry of the last axis, else 0
     """
-    if width == 0 and v.numel() > few:
+    if width == 0 and v.numel() > sweep_above:
         return _horner(v, value), _horner(v, slope)
     flat = v.reshape(-1, max(width, 1))
     rows = _as(rows, v)

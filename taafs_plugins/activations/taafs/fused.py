@@ -15,9 +15,10 @@ from functools import cache
 import numpy as np
 import torch
 
+from taafs_plugins.activations.choice import chosen_engine
 from taafs_plugins.activations.taafs import gpu
 from taafs_plugins.activations.taafs.codes import BASES, FROM_U, SQUASHES, kernel_numbers
-from taafs_plugins.activations.taafs.engine import Curve, chosen_engine
+from taafs_plugins.activations.taafs.engine import Curve
 from taafs_plugins.activations.taafs.shapes import Basis
 from taafs_plugins.native.operators import BuildError, library
 

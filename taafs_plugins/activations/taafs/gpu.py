@@ -16,8 +16,10 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from taafs_plugins.activations.choice import chosen_engine
+from taafs_plugins.activations.taafs import transforms
 from taafs_plugins.activations.taafs.codes import SHAPES, SQUASHES, shape_of
-from taafs_plugins.activations.taafs.engine import Curve, _wanted, chosen_engine, evaluate, project
+from taafs_plugins.activations.taafs.engine import Curve, _Evaluate, _Project, _wanted, evaluate
 from taafs_plugins.activations.taafs.shapes import Basis, FourierBasis, GaussianBasis, PiecewiseBasis, PolynomialBasis
 
 log = logging.getLogger(__name__)
@@ -125,6 +127,9 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gy):
         z, w = ctx.saved_tensors
+        if transforms.transformed(gy):
+            gw = transforms.project(z, gy, ctx.curve, 0, w.dim() == 2) if _wanted(ctx, 1) else None
+            return gy * transforms.evaluate(z, w, ctx.curve, 1), gw, None
         gz, gw = _FusedGradient.apply(z, gy, w, ctx.curve, _wanted(ctx, 1))
         return gz, gw, None
 
@@ -143,7 +148,9 @@ class _FusedGradient(torch.autograd.Function):
         z, gy, w = ctx.saved_tensors
         if hz is None and hw is None:
             return None, None, None, None, None
-        if hw is None and not torch.is_grad_enabled():
+        moved = any(h is not None and transforms.transformed(h) for h in (hz, hw))
+        evaluate, project = (transforms.evaluate, transforms.project) if moved else (_Evaluate.apply, _Project.apply)
+        if hw is None and not moved and not torch.is_grad_enabled():
             dgy, dz, dw = _launch(ctx.curve, 2, w, z.contiguous(), gy.contiguous(), hz.contiguous(), sums=ctx.needs_input_grad[2])
             return dz, dgy, dw, None, None
         dz = dgy = dw = None

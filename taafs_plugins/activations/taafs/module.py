@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from taafs_plugins.activations.base import Place, TrainableActivation
+from taafs_plugins.activations.choice import chosen_engine, needs_plain_operators
 from taafs_plugins.activations.registry import find_family
 from taafs_plugins.activations.spec import Spec, SpecError
 from taafs_plugins.activations.taafs import exported, fused
 from taafs_plugins.activations.taafs.bases import basis_kind
-from taafs_plugins.activations.taafs.engine import chosen_engine, evaluate, needs_plain_operators
+from taafs_plugins.activations.taafs.engine import evaluate
 from taafs_plugins.activations.taafs.fit import fit
 from taafs_plugins.activations.taafs.folded import folded_pieces, folded_polynomial
 from taafs_plugins.activations.taafs.fused import Plan
@@ -59,7 +60,7 @@ class TAAFS(TrainableActivation):
 
     trained_keys = ("theta", "weights", "sigma")
     __jit_unused_properties__ = [*TrainableActivation.__jit_unused_properties__, "calibrated"]
-    __constants__ = ["by_operator", "by_folded", "base_is_squash", "base_outside", "auto", "folded_interval_count"]
+    __constants__ = ["scripts_operator", "scripts_folded", "base_is_squash", "base_outside", "auto", "folded_interval_count"]
 
     def __init__(
         self,
@@ -182,9 +183,9 @@ class TAAFS(TrainableActivation):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Activation of z, same shape and dtype. bfloat16 and float16 are computed in float32."""
         if torch.jit.is_scripting():
-            if self.by_operator:
+            if self.scripts_operator:
                 return self._operator(z)
-            elif self.by_folded:
+            elif self.scripts_folded:
                 return self._folded(z)
             return self.plain(z)
         return self._eager(z)
@@ -280,7 +281,7 @@ class TAAFS(TrainableActivation):
     @property
     def once(self) -> bool:
         """Whether scripting made the folded form last."""
-        return self.by_folded
+        return self.scripts_folded
 
     def __prepare_scriptable__(self) -> TAAFS:
         """Called by ``torch.jit.script``: which of the exported forms is wanted."""

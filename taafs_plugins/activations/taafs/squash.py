@@ -24,7 +24,8 @@ def squash(z: torch.Tensor, kind: str) -> torch.Tensor:
         return torch.tanh(z)
     elif kind == "softsign":
         # z / (1 + |z|) without inf / inf: 1 - 1 / (1 + |z|) carries the sign afterwards, losing digits near 0, so divide.
-        return torch.where(torch.isinf(z), torch.sign(z), z / (1.0 + torch.abs(z)))
+        # Not abs, whose derivative at 0 is 0: the second derivative there is that from the right, as in `derivatives`.
+        return torch.where(torch.isinf(z), torch.sign(z), z / (1.0 + torch.where(z < 0, -z, z)))
     elif kind == "algebraic":
         # 1 + z^2 overflows at 1e30 in float32; the reciprocal form is used beyond |z| = 1.
         big = torch.abs(z) > 1.0

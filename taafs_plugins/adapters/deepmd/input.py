@@ -98,12 +98,12 @@ def _check_supported(model: Any) -> None:
 
 def with_resolved_specs(config: dict) -> dict:
     """A copy of a checked input with every key of its specs set: what a checkpoint stores must not depend on tomorrow's defaults."""
-    from taafs_plugins.adapters import adapter
+    from taafs_plugins.adapters.deepmd.adapter import ADAPTER
 
     config = copy.deepcopy(config)
     for part, _ in activation_names(config):
         if is_spec(part[WORD]):
-            spec = resolve_spec(part[WORD], {"base": "tanh", **adapter("deepmd").defaults})
+            spec = resolve_spec(part[WORD], {"base": "tanh", **ADAPTER.defaults})
             part[WORD] = str(spec)
     return config
 
@@ -150,13 +150,13 @@ def checked(config: dict) -> dict:
     InputError
         As :func:`check`.
     """
-    from taafs_plugins.adapters import adapter
+    from taafs_plugins.adapters.deepmd.adapter import ADAPTER
 
     backend = _calling_backend()
     check(config, backend)
     if backend == "pt" and _has_spec(config.get("model", config)):
         try:
-            adapter("deepmd").register()  # done already, unless this DeePMD-kit is not known
+            ADAPTER.register()  # done already, unless this DeePMD-kit is not known
         except HostError as error:
             raise InputError(str(error)) from None
     return with_resolved_specs(config) if backend == "pt" else config
@@ -179,11 +179,11 @@ def install() -> None:
 def _checking(stock: Callable) -> Callable:
     @functools.wraps(stock)
     def with_check(config, *args, **kwargs):
-        from taafs_plugins.adapters import adapter
+        from taafs_plugins.adapters.deepmd.adapter import ADAPTER
         from taafs_plugins.adapters.deepmd.starts import restored
 
         config = checked(restored(config))
-        adapter("deepmd").prepare_training()
+        ADAPTER.prepare_training()
         return stock(config, *args, **kwargs)
 
     return with_check

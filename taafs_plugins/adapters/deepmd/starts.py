@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations import is_spec, resolve_spec
+from taafs_plugins.activations.registry import find_family
 from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.deepmd.input import WORD, InputError, activation_names, carry_specs, with_resolved_specs
 from taafs_plugins.adapters.patching import Patches
@@ -55,7 +56,7 @@ def _meaning(name: str) -> Spec:
     return resolve_spec(name).with_options(init=None, seed=None, theta=None, weights=None, sigma=None)
 
 
-def compare(target: Mapping[str, Any], source: Mapping[str, Any], file: str, fitting: bool = True) -> list[str]:
+def compare(target: Mapping[str, Any], source: Mapping[str, Any], file: str, fitting: bool = True) -> dict[str, str]:
     """Refuse a start that would lose coefficients of ``source``, or read them as those of another spec.
 
     Parameters
@@ -66,20 +67,21 @@ def compare(target: Mapping[str, Any], source: Mapping[str, Any], file: str, fit
 
     Returns
     -------
-    places where the input has a spec and the file a stock activation
+    place -> spec, where the input has one and the file a stock activation
 
     Raises
     ------
     InputError
         One sentence with the way out.
     """
-    fresh = []
+    fresh: dict[str, str] = {}
     target, source = with_resolved_specs(dict(target)), with_resolved_specs(dict(source))
     for place, wanted, stored in places(target, source):
         if not fitting and place.startswith("fitting_net"):
             continue
         if not is_spec(stored):
-            fresh += [place] if is_spec(wanted) else []
+            if is_spec(wanted):
+                fresh[place] = wanted
             continue
         shown = resolve_spec(stored).with_options(theta=None, weights=None, sigma=None)
         if not is_spec(wanted):
@@ -119,11 +121,21 @@ def check(arguments: Mapping[str, Any]) -> None:
         rule = links.get(key)
         branches = source.get("model_dict", {"Default": source})
         stored = branches.get(rule.get_model_branch() if rule else key, next(iter(branches.values())))
-        if fresh := compare(branch, stored, str(file), fitting=rule is None or not rule.get_random_fitting()):
-            log.info(
-                "TAAFS: %s has no coefficients at model.%s; they start at 0, at the stock activation's predictions.",
-                file, ", model.".join(fresh),
-            )  # fmt: skip
+        _say(str(file), compare(branch, stored, str(file), fitting=rule is None or not rule.get_random_fitting()))
+
+
+def _say(file: str, fresh: dict[str, str]) -> None:
+    """Where a network's coefficients are new: place -> spec."""
+    if not fresh:
+        return
+    places, specs = ", model.".join(fresh), [resolve_spec(spec) for spec in fresh.values()]
+    if moved := sorted({spec.family for spec in specs if not find_family(spec.family).exact_start(spec)}):
+        log.warning(
+            "TAAFS: %s has no coefficients at model.%s; %s does not start as exactly the stock activation, so predictions "
+            "change until it is trained.", file, places, " and ".join(moved),
+        )  # fmt: skip
+    else:
+        log.info("TAAFS: %s has no coefficients at model.%s; they start at 0, at the stock activation's predictions.", file, places)
 
 
 def patch(training: Any, patches: Patches) -> None:
@@ -164,10 +176,11 @@ def keep_written_specs(train: Callable) -> Callable:
 
 def restored(config: dict) -> dict:
     """The config after ``--use-pretrain-script``: the file's model section with the specs that the input named in it."""
-    if not _written or config.get("model") is _written[0]:
+    if not _written:
         return config
-    written = _written.pop()
-    model = carry_specs(written, config["model"])
-    if kept := sorted({part[WORD] for part, _ in activation_names(written) if is_spec(part[WORD])}):
-        log.info("TAAFS: --use-pretrain-script replaced the input's model section; its specs stay: %s.", "; ".join(kept))
+    model = carry_specs(_written[0], config["model"])
+    if model == config["model"]:
+        return config
+    kept = sorted({part[WORD] for part, _ in activation_names(_written[0]) if is_spec(part[WORD])})
+    log.info("TAAFS: --use-pretrain-script replaced the input's model section; its specs stay: %s.", "; ".join(kept))
     return {**config, "model": model}

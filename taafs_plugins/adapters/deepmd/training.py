@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from taafs_plugins.activations import SpecError, TrainableActivation
+from taafs_plugins.activations.notes import kink_notes
 from taafs_plugins.adapters.deepmd import starts
 from taafs_plugins.adapters.deepmd.input import InputError, carry_specs
 from taafs_plugins.adapters.patching import Patches
@@ -104,4 +105,6 @@ def report(trainer: Any) -> None:
         for spec in dict.fromkeys(str(act.spec) for act in acts):
             chosen = [act for act in acts if str(act.spec) == spec]
             count = sum(p.numel() for p in {id(p): p for a in chosen for p in a.coefficients().values()}.values())
+            for note in kink_notes(chosen):
+                log.warning("TAAFS: %s", note)
             log.info("TAAFS%s: %d sites, %d coefficients, %s", f" in {key}" if key else "", len(chosen), count, spec)

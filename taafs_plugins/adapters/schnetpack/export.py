@@ -140,8 +140,9 @@ def export_module(model: nn.Module, energy_unit: str | None) -> tuple[nn.Module,
         "energy_unit": energy_unit, "elements": elements, "dtype": str(_dtype(model)).removeprefix("torch."),
     }  # fmt: skip
     if isinstance(model, DeployedPotential):
-        trained = any(kind(module) == "TAAFS" for module in representation.modules())
-        facts["spec"] = ("taafs, as spkdeploy wrote it",) if trained else ()
+        holders = [module for module in representation.modules() if "theta_start" in dict(module.named_buffers(recurse=False))]
+        trained = {kind(module).lower() for module in holders}
+        facts["spec"] = tuple(f"{family}, as spkdeploy wrote it" for family in sorted(trained))
     return ExportedPotential(representation, energies, kept, key), facts
 
 

@@ -16,7 +16,7 @@ inline bool transformed(const Tensor& t) {
     using c10::DispatchKey;
     constexpr c10::DispatchKeySet keys({DispatchKey::Batched, DispatchKey::FuncTorchBatched, DispatchKey::FuncTorchGradWrapper,
                                         DispatchKey::Functionalize, DispatchKey::Python, DispatchKey::Negative, DispatchKey::ZeroTensor});
-    return t.defined() && (t.key_set().has_any(keys) || torch::autograd::isFwGradDefined(t));
+    return t.defined() && (t.key_set().has_any(keys) || t._fw_grad(0).defined());
 }
 
 struct Numbers {

@@ -11,7 +11,7 @@ inline at::Tensor plain_squash(const Curve& c, const at::Tensor& z) {
     const at::Tensor x = z / c.scale;
     switch (c.squash) {
         case Squash::Tanh: return x.tanh();
-        case Squash::Softsign: return x / (1 + x.abs());
+        case Squash::Softsign: return x / (1 + at::where(x < 0, -x, x));  // not abs: one-sided at 0, from the right
         case Squash::Algebraic: {
             const at::Tensor far = x.abs() > 1;
             const at::Tensor inverse = at::where(far, 1 / at::where(far, x, at::ones_like(x)), at::zeros_like(x));

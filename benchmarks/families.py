@@ -1,0 +1,65 @@
+"""Training steps of the families of one formula beside the stock activation: paired, interleaved runs in one process.
+
+    python benchmarks/families.py                      # DeePMD water, per layer and per neuron, about five minutes
+    python benchmarks/families.py --part mlp --spec leaf
+
+Writes ``results/families-PART.csv``. One thread, CPU time. Started with malloc's thresholds held, or a step's time would depend on what
+was freed before it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import speed
+import speed_work as work
+import torch
+import typer
+
+RESULTS = Path(__file__).parent / "results"
+SPECS = ("leaf", "ahaf", "molu", "molu:trained", "pelu", "swish", "adact")
+LIMITS = {"adact": 1.5}
+PINNED = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "268435456"}
+PARTS = {"deepmd": work.deepmd_step, "mlp": lambda spec: work.mlp(spec, "tanh", torch.float64, 10_000)}
+
+
+def pin_malloc() -> None:
+    """Start again with malloc's thresholds fixed; they are read when a process starts."""
+    if any(os.environ.get(name) != value for name, value in PINNED.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **PINNED, "OMP_NUM_THREADS": "1"})
+
+
+def main(
+    part: Annotated[str, typer.Option(help=f"one of {', '.join(PARTS)}")] = "deepmd",
+    spec: Annotated[list[str] | None, typer.Option(help="a family; repeat for several; default: all")] = None,
+    share: Annotated[list[str] | None, typer.Option(help="layer, neuron; default: both")] = None,
+    pairs: Annotated[int, typer.Option(help="pairs of runs for each figure", min=5)] = 11,
+) -> None:
+    """Time the families against the stock activation."""
+    if part not in PARTS:
+        raise typer.BadParameter(f"unknown part {part}; choose from {', '.join(PARTS)}")
+    pin_malloc()
+    torch.set_num_threads(1)
+    rows = []
+    for name in spec or SPECS:
+        for who in share or ("layer", "neuron"):
+            text = f"{name},share={who}"
+            row = speed.row_of(part, text, "tanh", "float64", 1, 0, *speed.compare(*PARTS[part](text), pairs, 1))
+            rows.append(row)
+            verdict = "within" if row.ratio <= LIMITS.get(name, 1.1) else "above"
+            print(f"{speed.table([row]).splitlines()[-1]} {verdict} {LIMITS.get(name, 1.1)}", flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"families-{part}.csv").open("w", newline="") as handle:
+        handle.write(f"# {speed.machine()}\n")
+        writer = csv.writer(handle)
+        writer.writerow(["spec", "stock_ms", "family_ms", "ratio", "low", "high", "pairs", "load"])
+        for r in rows:
+            writer.writerow([r.spec, *(f"{v:.5g}" for v in (r.stock, r.taafs, r.ratio, r.low, r.high)), r.pairs, f"{r.load:.1f}"])
+
+
+if __name__ == "__main__":
+    typer.run(main)
