@@ -3,7 +3,6 @@
 #pragma once
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/saved_variable.h>
-#include <torch/version.h>
 
 #include <memory>
 #include <mutex>
@@ -11,22 +10,11 @@
 #include <tuple>
 
 #include "derivatives.h"
+#include "empty_node.h"
 
 namespace taafs {
 
 using torch::autograd::SavedVariable;
-
-#if TORCH_VERSION_MINOR >= 13
-template <class N>
-auto empty_node() {
-    return c10::make_intrusive<N>();
-}
-#else
-template <class N>
-auto empty_node() {
-    return std::shared_ptr<N>(new N(), torch::autograd::deleteNode);
-}
-#endif
 
 template <class N, class... Variables>
 auto new_node(const Settings& s, const Variables&... inputs) {

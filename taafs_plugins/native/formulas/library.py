@@ -54,7 +54,10 @@ def _key(formulas: Sequence[tuple[str, int, Callable]], folder: Path) -> str:
     """What the library depends on; see :func:`taafs_plugins.native.operators.library`."""
     parts = [torch.__version__, str(torch._C._GLIBCXX_USE_CXX11_ABI), toolchain.processor(), " ".join(flags())]
     parts += [f"{name} {count}\n{inspect.getsource(expression)}" for name, count, expression in formulas]
-    parts += [(folder / name).read_text() for name in ("formulas/kernels.h", "formulas/ops.cpp", "formulas/generate.py", "csrc/simd.h")]
+    parts += [
+        (folder / name).read_text()
+        for name in ("formulas/kernels.h", "formulas/ops.cpp", "formulas/generate.py", "csrc/simd.h", "csrc/empty_node.h")
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "../csrc/empty_node.h"
 #include "kernels.h"
 
 namespace taafs_formulas {
@@ -116,8 +117,8 @@ variable_list plain_backward(int64_t index, Tensor z, Tensor q, const Tensor& gy
 
 // Nodes of the autograd graph as torch's own operators have them: torch::autograd::Function costs microseconds more a call.
 template <class N, class... Variables>
-std::shared_ptr<N> new_node(int64_t index, const Variables&... inputs) {
-    std::shared_ptr<N> node(new N(), torch::autograd::deleteNode);
+auto new_node(int64_t index, const Variables&... inputs) {
+    auto node = taafs::empty_node<N>();
     node->set_next_edges(torch::autograd::collect_next_edges(inputs...));
     node->index = index;
     return node;
