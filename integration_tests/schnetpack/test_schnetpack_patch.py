@@ -17,7 +17,7 @@ CHECK = """
 import schnetpack, taafs_plugins
 from taafs_plugins.adapters import adapter
 adapter("schnetpack").register()
-assert not hasattr(schnetpack.representation.PaiNN.__init__, "__wrapped__")
+assert not adapter("schnetpack").patches
 print(schnetpack.__file__)
 """
 
