@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import SpecError, TrainableActivation, parse_spec, resolve_spec
@@ -248,3 +249,16 @@ class Adapter(ABC):
         predicts them}
         """
         raise HostError(f"Models of {self.host} cannot be exported by taafs-plugins.")
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        """Forces [n, 3] for ``ase.Atoms`` in eV/Angstrom, with the graph that a loss of them is differentiated through.
+
+        Raises
+        ------
+        HostError
+            A host whose models are run by its own training only.
+        """
+        raise HostError(
+            f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.symbolic.choose.choose(model, loss) "
+            "with the loss of your own training."
+        )

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
@@ -21,6 +22,7 @@ from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
 from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks
 from taafs_plugins.adapters.deepmd import files as deepmd_files
+from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.activation import CORE_NAMES
@@ -147,6 +149,12 @@ class DeepmdAdapter(Adapter):
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        return deepmd_frames.reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        return deepmd_frames.run(model, atoms)["force"][0]
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)
