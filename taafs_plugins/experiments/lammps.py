@@ -146,11 +146,11 @@ timestep {before.timestep or timestep}
 {"minimize 0 1e-3 200 1000" if before.minimise else ""}
 velocity all create {temperature} 2026 mom yes rot no
 fix 1 all nve
+thermo_style custom step etotal temp
+thermo_modify format float %22.15e flush yes
+thermo 10
 {langevin if before.steps else ""}reset_timestep 0
 timestep {timestep}
-thermo_style custom step etotal temp
-thermo_modify format float %22.15e
-thermo 10
 run {steps}
 """
     )
@@ -166,6 +166,15 @@ run {steps}
     table = np.array(rows)
     atoms = int((folder / "frame.data").read_text().splitlines()[2].split()[0])
     return np.stack([table[:, 0] * timestep, table[:, 1] / atoms, table[:, 2]], axis=1), seconds
+
+
+def rows_so_far(folder: Path) -> int:
+    """How many lines of energies :func:`nve` has written to its log, of the thermostat's part too; one for every 10 steps."""
+    try:
+        lines = (folder / "nve.lammps").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(len(words) == 3 and words[0].isdigit() for words in map(str.split, lines))
 
 
 def drift(energy: np.ndarray) -> float:
