@@ -151,11 +151,11 @@ timestep {before.timestep or timestep}
 {"minimize 0 1e-3 200 1000" if before.minimise else ""}
 velocity all create {temperature} 2026 mom yes rot no
 fix 1 all nve
+thermo_style custom step etotal temp
+thermo_modify format float %22.15e flush yes
+thermo 10
 {langevin if before.steps else ""}reset_timestep 0
 timestep {timestep}
-thermo_style custom step etotal temp
-thermo_modify format float %22.15e
-thermo 10
 run {steps}
 """
 
@@ -171,6 +171,15 @@ def _thermo(log: Path) -> list[list[float]]:
         if line.split() and line.split()[0].isdigit():
             rows.append([float(v) for v in line.split()[:3]])
     return rows
+
+
+def rows_so_far(folder: Path) -> int:
+    """How many lines of energies :func:`nve` has written to its log, of the thermostat's part too; one for every 10 steps."""
+    try:
+        lines = (folder / "nve.lammps").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(len(words) == 3 and words[0].isdigit() for words in map(str.split, lines))
 
 
 def drift(energy: np.ndarray) -> float:
