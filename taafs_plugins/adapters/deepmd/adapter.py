@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
@@ -144,6 +145,14 @@ class DeepmdAdapter(Adapter):
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        types, parameter = list(model.get_type_map()), next(model.parameters())
+        kinds = torch.tensor([[types.index(symbol) for symbol in atoms.get_chemical_symbols()]], device=parameter.device)
+        coord = torch.tensor(atoms.positions[None], dtype=parameter.dtype, device=parameter.device)
+        box = torch.tensor(atoms.cell.array.reshape(1, 9), dtype=parameter.dtype, device=parameter.device) if atoms.pbc.any() else None
+        found = model(coord.requires_grad_(), kinds, box=box)
+        return {"energy": float(found["energy"]), "forces": found["force"][0].detach().cpu().numpy()}
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)
