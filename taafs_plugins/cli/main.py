@@ -114,6 +114,14 @@ def bench(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASSED_ON)
+def compare(context: typer.Context) -> None:
+    """Compare TAAFS with other trained activations in one network: numbers, time, memory, smoothness (benchmarks/compare.py)."""
+    from taafs_plugins.cli import programs
+
+    raise typer.Exit(programs.run(programs.COMPARISON, context.args))
+
+
+@app.command(context_settings=PASSED_ON)
 def reproduce(context: typer.Context) -> None:
     """Repeat a study of docs/results.md; without a name: list them. Everything after the name goes to its program."""
     from taafs_plugins.cli import programs
