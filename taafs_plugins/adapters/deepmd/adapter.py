@@ -20,8 +20,9 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks
 from taafs_plugins.adapters.deepmd import files as deepmd_files
+from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.activation import CORE_NAMES
@@ -61,11 +62,13 @@ class DeepmdAdapter(Adapter):
                 f"nothing was changed. Reinstall deepmd-kit=={self.tested[-1]} or apply patches/deepmd to your source."
             )
         deepmd_input.install()
+        dpmodel.install()  # which deepmd.pt loads
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
+        dpmodel.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -97,6 +100,7 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
+        deepmd_training.keep_memory(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
 
@@ -147,12 +151,10 @@ class DeepmdAdapter(Adapter):
         raise HostError(EXPORTS_ITSELF)
 
     def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
-        types, parameter = list(model.get_type_map()), next(model.parameters())
-        kinds = torch.tensor([[types.index(symbol) for symbol in atoms.get_chemical_symbols()]], device=parameter.device)
-        coord = torch.tensor(atoms.positions[None], dtype=parameter.dtype, device=parameter.device)
-        box = torch.tensor(atoms.cell.array.reshape(1, 9), dtype=parameter.dtype, device=parameter.device) if atoms.pbc.any() else None
-        found = model(coord.requires_grad_(), kinds, box=box)
-        return {"energy": float(found["energy"]), "forces": found["force"][0].detach().cpu().numpy()}
+        return deepmd_frames.reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        return deepmd_frames.run(model, atoms)["force"][0]
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)
