@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from taafs_plugins.errors import TaafsError, how_to_install
+from taafs_plugins.errors import how_to_install
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
 
@@ -69,22 +69,21 @@ def sites(model: Path) -> None:
 
 @app.command()
 def plot(
-    model: Path,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("curves.png"),
+    models: Annotated[list[Path], typer.Argument(help="Model files: one, two to compare, or checkpoints of one run, oldest first.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG, SVG or PDF to write.")] = Path("curves.png"),
     span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
+    frames: Annotated[
+        Path | None, typer.Option(help="Structures (a file that ASE reads, a DeePMD system): shows where inputs lie.")
+    ] = None,
+    curvature: Annotated[bool, typer.Option("--curvature", help="Draw second derivatives in place of the curves.")] = False,
+    sketch: Annotated[bool, typer.Option("--sketch", help="Draw in the terminal, too.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the learned curves of a model file next to the stock activations."""
-    check_output(output, overwrite, model)
-    import taafs_plugins as taafs
-    from taafs_plugins.md.export import read_model
-    from taafs_plugins.plotting import curves
+    """Draw the learned curves of model files next to the stock activations."""
+    check_output(output, overwrite, *models)
+    from taafs_plugins.cli.plot import plot as run
 
-    acts = taafs.trainable_activations(read_model(model)[0])
-    if not acts:
-        raise TaafsError(f"{model} has no trainable activation.")
-    curves(acts, output, span)
-    console.print(f"Wrote {output}", markup=False, highlight=False, soft_wrap=True)
+    run(models, output, span, frames, curvature, sketch, console)
 
 
 @app.command()
@@ -133,6 +132,14 @@ def bench(context: typer.Context) -> None:
     from taafs_plugins.cli import programs
 
     raise typer.Exit(programs.run(programs.SPEED, context.args))
+
+
+@app.command(context_settings=PASSED_ON)
+def compare(context: typer.Context) -> None:
+    """Compare TAAFS with other trained activations in one network: numbers, time, memory, smoothness (benchmarks/compare.py)."""
+    from taafs_plugins.cli import programs
+
+    raise typer.Exit(programs.run(programs.COMPARISON, context.args))
 
 
 @app.command(context_settings=PASSED_ON)

@@ -46,7 +46,9 @@ def training_step(config: dict) -> Callable[[], None]:
     device = next(model.parameters()).device
     system = Path(config["training"]["training_data"]["systems"][0])
     frame = {key: np.load(system / "set.000" / f"{key}.npy")[:1] for key in ("coord", "box", "energy", "force")}
-    coord, box, energy, force = (torch.tensor(frame[key], dtype=torch.float64, device=device) for key in ("coord", "box", "energy", "force"))
+    coord, box, energy, force = (
+        torch.tensor(frame[key], dtype=torch.float64, device=device) for key in ("coord", "box", "energy", "force")
+    )
     types = torch.tensor([[int(t) for t in (system / "type.raw").read_text().split()]], device=device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-9)
     model.train()
