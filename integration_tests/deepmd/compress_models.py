@@ -36,7 +36,7 @@ def randomise(model: torch.nn.Module, scale: float) -> None:
     for act in taafs.activations(model).values():
         noise = torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
         act.delta.data = (scale / act.rate * noise).to(act.delta.dtype)
-        if act.weights is not None:
+        if getattr(act, "weights", None) is not None:
             act.weights.data *= 0.9
 
 

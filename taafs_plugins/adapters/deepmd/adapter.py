@@ -17,9 +17,10 @@ from typing import Any
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
+from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks
+from taafs_plugins.adapters.deepmd import compress, hooks, picked
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
@@ -141,6 +142,16 @@ class DeepmdAdapter(Adapter):
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         model = deepmd_files.read_checkpoint(path, packages)
         return None if model is None else (model, {})
+
+    def pick_unit(self, site: Site) -> str:
+        return picked.place(site.name)
+
+    def pickable(self, module: nn.Module, site: Site) -> str | None:
+        name = module_name(module)
+        return name if name in CORE_NAMES.values() else None
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        return picked.write(self.sites(model), model, path, source)
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
