@@ -10,7 +10,7 @@ from taafs_plugins.adapters import hosts
 ROOT = Path(__file__).resolve().parents[1] / "taafs_plugins"
 # From the ground up; rooms of one floor don't know each other.
 FLOORS = [
-    ["errors", "moved"], ["data", "files", "native"], ["activations"], ["training"], ["two_stage", "symbolic", "adapters"],
+    ["errors", "moved"], ["data", "files", "native"], ["activations"], ["training"], ["two_stage"], ["symbolic", "adapters"],
     ["conversion", "coefficients", "plotting", "pick"], ["md", "testing"], ["experiments", "configs", "entry_points"], ["cli"],
     ["__main__"],
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks, picked
+from taafs_plugins.adapters.deepmd import compress, hooks, picked, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
@@ -99,6 +99,7 @@ class DeepmdAdapter(Adapter):
         """Called at the end of ``Trainer.__init__``."""
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
+        stages.stage(trainer)
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
