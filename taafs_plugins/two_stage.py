@@ -106,7 +106,7 @@ def staged(
 ) -> torch.optim.Optimizer:  # fmt: skip
     """Let an optimiser's ``step`` be two: the coefficients by the gradients as they are, then the weights by those computed again.
 
-    One optimiser does both, parameters without a gradient stay where they are; so its state, its schedule and its checkpoints are as before.
+    One optimiser does both (parameters without a gradient stay where they are), so its state, schedule and checkpoints are as before.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def staged(
         check_leaf(model)
     held = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     if missing := [p for p in numbers if id(p) not in held]:
-        raise SpecError(f"The optimiser does not hold {len(missing)} of {len(numbers)} coefficient tensors: give it parameter_groups(model).")
+        raise SpecError(f"The optimiser does not hold {len(missing)} of {len(numbers)} coefficient tensors; use parameter_groups(model).")
     stock = optimizer.step
 
     def step(_: torch.optim.Optimizer, closure: Callable[[], Any] | None = None) -> Any:
@@ -157,7 +157,7 @@ def _forget(parameters: list[nn.Parameter]) -> None:
 
 
 def lightning_callback(p24si: bool = False, reduced_lr: float = REDUCED) -> Any:
-    """A callback that makes Lightning's optimiser :func:`staged`; in a Hydra config ``_target_: taafs_plugins.two_stage.lightning_callback``.
+    """A callback that makes Lightning's optimiser :func:`staged`; for Hydra ``_target_: taafs_plugins.two_stage.lightning_callback``.
 
     Raises
     ------

@@ -117,6 +117,27 @@ def pick(
     run(model, output, training, steps, overwrite, console)
 
 
+@app.command()
+def distil(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit, CHGNet, SchNetPack or TorchANI.")],
+    site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern, may be repeated; default: every learned curve.")] = None,
+    module: Annotated[str | None, typer.Option(help="Instead: a part of the model with one input, such as an embedding net.")] = None,
+    neuron: Annotated[int | None, typer.Option(help="Which neuron of share=neuron, which output of a part; from 0.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Structures that show what inputs occur, any format that ASE reads.")] = None,
+    low: Annotated[float | None, typer.Option(help="Smallest input; default: that of the frames, else -4 scales.")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest input; default: that of the frames, else 4 scales.")] = None,
+    nodes: Annotated[int, typer.Option(help="Largest number of nodes of a formula.", min=1)] = 6,
+    rounds: Annotated[int, typer.Option(help="Largest length of a search; 2 gives a quick look.", min=0)] = 60,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learned curves as closed formulas, to be used by name in a config: formula:..."""
+    from taafs_plugins.cli.distil import distil as run
+
+    run(model, site, module, neuron, frames, low, high, nodes, rounds, seed, output, overwrite, console)
+
+
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

@@ -14,14 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks, picked, stages
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, picked, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
+from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.activation import CORE_NAMES
@@ -61,11 +63,13 @@ class DeepmdAdapter(Adapter):
                 f"nothing was changed. Reinstall deepmd-kit=={self.tested[-1]} or apply patches/deepmd to your source."
             )
         deepmd_input.install()
+        dpmodel.install()  # which deepmd.pt loads
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
+        dpmodel.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -97,6 +101,7 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
+        deepmd_training.keep_memory(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
         stages.stage(trainer)
@@ -156,6 +161,12 @@ class DeepmdAdapter(Adapter):
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        return deepmd_frames.reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        return deepmd_frames.run(model, atoms)["force"][0]
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)

@@ -1,7 +1,7 @@
 """LEAF's two-stage training in ``dp --pt train``: ``TAAFS_TWO_STAGE=dspt``, or ``p24si``.
 
-The host's loop computes a loss, its gradients, and calls ``step()`` of one optimiser. The model's last call is remembered and repeated between
-the two stages (:func:`taafs_plugins.two_stage.staged`); checkpoints, restarts and the learning rate's schedule stay the host's own.
+The host's loop computes a loss, its gradients, and calls ``step()`` of one optimiser. The model's last call is remembered and repeated
+between the two stages (:func:`taafs_plugins.two_stage.staged`); checkpoints, restarts and the learning rate's schedule stay the host's own.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, parse_spec, resolve_spec
@@ -228,6 +229,11 @@ class TorchANIAdapter(Adapter):
         from taafs_plugins.adapters.torchani.export import reference
 
         return reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        from taafs_plugins.adapters.torchani.export import forces
+
+        return forces(model, atoms)
 
 
 def _parsing(original, plugin: TorchANIAdapter):
