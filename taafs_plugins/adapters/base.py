@@ -202,6 +202,24 @@ class Adapter(ABC):
     def finish(self, model: nn.Module, spec: Spec | None, sites: list[Site]) -> None:  # noqa: B027 - most hosts need nothing
         """Called after a conversion (``spec``) or a restore (``None``) with the sites that were changed."""
 
+    # AdAct's pick ---------------------------------------------------------------------------------------------------------------
+
+    def pick_unit(self, site: Site) -> str:
+        """Name of the part of the model that has one activation in the host's own files; sites of one part get one member of AdAct."""
+        return site.name
+
+    def pickable(self, module: nn.Module, site: Site) -> Any:
+        """What the site's ``replaces`` must be for this activation of torch, or None where the host cannot keep it there."""
+        return module
+
+    def finish_pick(self, model: nn.Module, members: Mapping[str, str]) -> None:  # noqa: B027 - most hosts need nothing
+        """Called after a pick with the member of each part."""
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        """Write a model that was read from ``source`` and has stock activations now; what to do with it next is returned, a sentence."""
+        torch.save(model, path)
+        return f"Load it with torch.load('{path.name}', weights_only=False) and train it as any model of {self.host}."
+
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """The live model in ``path`` with what the file or its folder says beside it, or None when it is not a file of this host.
 

@@ -103,6 +103,20 @@ def export(
 
 
 @app.command()
+def pick(
+    model: Annotated[Path, typer.Argument(help="A model file with activations of the family adact.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    training: Annotated[Path | None, typer.Option("--input", help="DeePMD-kit: the input.json to train on with, and to compare.")] = None,
+    steps: Annotated[int, typer.Option(help="How long to train on.", min=1)] = 1000,
+    overwrite: Overwrite = False,
+) -> None:
+    """Replace every adact by its strongest member, a stock activation. Some hosts pickle models: open only files you trust."""
+    from taafs_plugins.cli.pick import pick as run
+
+    run(model, output, training, steps, overwrite, console)
+
+
+@app.command()
 def distil(
     model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit, CHGNet, SchNetPack or TorchANI.")],
     site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern, may be repeated; default: every learned curve.")] = None,

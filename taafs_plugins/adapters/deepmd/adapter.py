@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
+from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, picked, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
@@ -103,6 +104,7 @@ class DeepmdAdapter(Adapter):
         deepmd_training.keep_memory(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
+        stages.stage(trainer)
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
@@ -146,6 +148,16 @@ class DeepmdAdapter(Adapter):
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         model = deepmd_files.read_checkpoint(path, packages)
         return None if model is None else (model, {})
+
+    def pick_unit(self, site: Site) -> str:
+        return picked.place(site.name)
+
+    def pickable(self, module: nn.Module, site: Site) -> str | None:
+        name = module_name(module)
+        return name if name in CORE_NAMES.values() else None
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        return picked.write(self.sites(model), model, path, source)
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)

@@ -208,6 +208,10 @@ class TorchANIAdapter(Adapter):
                 del layer.activation
                 layer.__class__ = nn.Linear
 
+    def pick_unit(self, site: Site) -> str:
+        """The network: stock TorchANI applies one activation after all its layers."""
+        return site.network
+
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """A model saved whole with ``torch.save(model, path)``."""
         if self.host not in packages:
