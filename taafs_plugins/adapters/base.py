@@ -257,3 +257,23 @@ class Adapter(ABC):
             f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.symbolic.choose.choose(model, loss) "
             "with the loss of your own training."
         )
+
+    def chosen_by(self, by: str | None) -> str:
+        """What gets an activation of its own where one is chosen: ``site``, ``network`` or ``group``; ``by`` is what a user asked for.
+
+        Raises
+        ------
+        HostError
+            Finer than this host's files can say.
+        """
+        return by or "site"
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        """Write a model that was read from ``source`` and changed, in the form that :meth:`read_model` takes.
+
+        Returns
+        -------
+        a sentence that says how it is trained on
+        """
+        torch.save(model, path)
+        return "Load it with torch.load and train on as before."

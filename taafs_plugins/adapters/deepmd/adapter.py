@@ -153,6 +153,14 @@ class DeepmdAdapter(Adapter):
     def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
         return deepmd_frames.run(model, atoms)["force"][0]
 
+    def chosen_by(self, by: str | None) -> str:
+        if by not in (None, "group"):
+            raise HostError("DeePMD-kit's config has one activation for the descriptor and one for the fitting net: leave --by out.")
+        return "group"
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        return deepmd_files.write_checkpoint(model, path, source, self.sites(model))
+
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)
         setattr(site.owner, site.attribute, activation)
