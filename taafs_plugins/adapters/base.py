@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -27,7 +28,10 @@ from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.patching import HostError, Patches
 from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
 from taafs_plugins.errors import how_to_install
+from taafs_plugins.native.allocator import keep_freed_memory
 from taafs_plugins.training import count_parameters
+
+log = logging.getLogger(__name__)
 
 
 class Adapter(ABC):
@@ -148,6 +152,7 @@ class Adapter(ABC):
             warnings.warn(note, stacklevel=3)
         before = count_parameters(model)
         self.install_all(model, list(zip(chosen, built, strict=True)), [(resolved, chosen)])
+        keep_freed_memory(log)
         after = count_parameters(model)
         errors = [act.fit_error for act in built if act.fit_error is not None]
         return Report(after - before, before, after, tuple(s.name for s in chosen), resolved, max(errors, default=None))

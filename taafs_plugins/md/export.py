@@ -99,44 +99,68 @@ def export(
         structures = structures if structures is not None else hints.get("structures")
         if Path(path).exists() and os.path.samefile(source, path):
             raise ExportError(f"{path} is the model itself; name another file to write.")
-    path = Path(path)
+    path = _writable(Path(path), dtype)
+    host = adapter_for(model)
+    version = host.check_version()
+    model = _copy(model, dtype)
+    module, facts = host.export_module(model, energy_unit)
+    facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
+    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
+    versions = {"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")}
+    metadata = Metadata(host=host.host, **facts, versions=versions)
+    frames = _frames(structures, metadata, host.periodic_only)
+    scripted, fused = _scripted(module.eval())
+    largest, exact = _reference(host, model, frames, metadata)
+    rounding: dict[str, float] = {}
+    if metadata.dtype == "float32":
+        single, exact = exact, _checked_double(host, model, energy_unit, metadata, frames, largest)
+        rounding = _differences(single, exact, largest)
+    differences = _write(path, scripted, fused, metadata, (frames, exact, largest), rounding)
+    return Comparison(metadata, len(frames), differences, rounding)
+
+
+def _copy(model: nn.Module, dtype: str | None) -> nn.Module:
+    with torch.no_grad():  # a scripted module's copy would be computed from its parameters
+        model = copy.deepcopy(model).eval()
+    model.requires_grad_(False)
+    return model if dtype is None else model.to(contract.DTYPES[dtype])
+
+
+def _writable(path: Path, dtype: str | None) -> Path:
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}; make it first.")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ExportError(f"{path} cannot be written; name a file in a folder of yours.")
     if dtype not in (None, *TOLERANCE):
         raise ExportError(f"dtype={dtype} is unknown; choose {' or '.join(TOLERANCE)}.")
-    host = adapter_for(model)
-    version = host.check_version()
-    with torch.no_grad():  # a scripted module's copy would be computed from its parameters
-        model = copy.deepcopy(model).eval()
-    model.requires_grad_(False)
-    if dtype is not None:
-        model = model.to(contract.DTYPES[dtype])
-    module, facts = host.export_module(model, energy_unit)
-    facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
-    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
-    metadata = Metadata(
-        host=host.host, **facts,
-        versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
-    )  # fmt: skip
-    frames = default_structures(metadata.elements, host.periodic_only) if structures is None else list(structures)
+    return path
+
+
+def _frames(structures: Sequence[Atoms] | None, metadata: Metadata, periodic_only: bool) -> list[Atoms]:
+    """The structures to compare on, of elements that the model knows."""
+    frames = default_structures(metadata.elements, periodic_only) if structures is None else list(structures)
     if not frames:
         raise ExportError("There is no structure to compare the exported model on; give at least one.")
     strange = sorted({int(z) for atoms in frames for z in atoms.numbers} - set(metadata.elements))
     if strange:
         names = ", ".join(chemical_symbols[z] for z in strange)
         raise ExportError(f"The structures to compare on hold {names}, which the model does not know.")
-    scripted, fused = _scripted(module.eval())
-    largest, exact = _reference(host, model, frames, metadata)
-    rounding: dict[str, float] = {}
-    if metadata.dtype == "float32":
-        with torch.no_grad():
-            double = copy.deepcopy(model).double()
-        single, exact = exact, _reference(host, double, frames, metadata)[1]
-        found = _predictions(host.export_module(double, energy_unit)[0].eval(), replace(metadata, dtype="float64"), frames)
-        _refuse(_differences(found, exact, largest), dict.fromkeys(largest, TOLERANCE["float64"]), metadata, "in float64 ")
-        rounding = _differences(single, exact, largest)
+    return frames
+
+
+def _checked_double(host, model: nn.Module, energy_unit: str | None, metadata: Metadata, frames: list[Atoms], largest: dict[str, float]):
+    """The host's values in float64, after a check that what the exporter makes of the model in float64 gives them."""
+    with torch.no_grad():
+        double = copy.deepcopy(model).double()
+    exact = _reference(host, double, frames, metadata)[1]
+    found = _predictions(host.export_module(double, energy_unit)[0].eval(), replace(metadata, dtype="float64"), frames)
+    _refuse(_differences(found, exact, largest), dict.fromkeys(largest, TOLERANCE["float64"]), metadata, "in float64 ")
+    return exact
+
+
+def _write(path: Path, scripted, fused, metadata: Metadata, reference, rounding: dict[str, float]) -> dict[str, float]:
+    """Write the file beside, read it again, compare every form of it, and only then put it in its place; the differences."""
+    frames, exact, largest = reference
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
         contract.write(scripted, written, metadata, fused)
@@ -146,7 +170,7 @@ def export(
         limits = {name: TOLERANCE[metadata.dtype] + 2 * rounding.get(name, 0.0) for name in differences}
         _refuse(differences, limits, metadata)
         os.replace(written, path)
-    return Comparison(metadata, len(frames), differences, rounding)
+    return differences
 
 
 def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule | None]:

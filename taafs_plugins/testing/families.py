@@ -54,7 +54,9 @@ class FamilySuite:
         return ()
 
     def make(self, spec: str, size: float = 0.3, **where) -> TrainableActivation:
-        """The activation in float64 with random coefficients."""
+        """The activation in float64 with random coefficients; one set for all where no width is given, whatever the family's default."""
+        if "width" not in where:
+            spec = str(parse_spec(spec).with_options(share="layer"))
         act = randomise(make_activation(spec, self.replaces, **{"dtype": F64, **where}), size)
         if act.wants_scale:
             act.set_scale(1.7)

@@ -20,7 +20,7 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
@@ -62,11 +62,13 @@ class DeepmdAdapter(Adapter):
                 f"nothing was changed. Reinstall deepmd-kit=={self.tested[-1]} or apply patches/deepmd to your source."
             )
         deepmd_input.install()
+        dpmodel.install()  # which deepmd.pt loads
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
+        dpmodel.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -98,6 +100,7 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
+        deepmd_training.keep_memory(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
 
