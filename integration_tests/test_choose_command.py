@@ -101,7 +101,7 @@ def test_the_updated_output_is_that_of_the_loss(molecules):
     handle = sites[0].current.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].detach(), output.detach())))
     loss(probe)
     handle.remove()
-    (z, y), size = seen[0], seen[0][1].numel()
+    (_, y), size = seen[0], seen[0][1].numel()
     shift = torch.as_tensor(moved.outputs) - y.flatten()
     assert float(shift.square().mean().sqrt()) == pytest.approx(0.25 * float(y.std(correction=0)), rel=1e-9)
 
@@ -119,7 +119,8 @@ def test_the_updated_output_is_that_of_the_loss(molecules):
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"library": []}, "library is empty"), ({"by": "atom"}, "by='atom' is not known"), ({"rate": 0.0}, "rate=0.0 must"),
-    ({"loss": lambda model: torch.tensor(1.0)}, "does not reach"), ({"loss": lambda model: torch.tensor(float("nan"))}, "one finite number"),
+    ({"loss": lambda model: torch.tensor(1.0)}, "does not reach"),
+    ({"loss": lambda model: torch.tensor(float("nan"))}, "one finite number"),
     ({"sites": "nothing"}, "nothing"), ({"library": ["tahn"]}, "Unknown family 'tahn'"),
 ])  # fmt: skip
 def test_mistakes_in_python_are_one_sentence(change, words, molecules):
@@ -151,8 +152,9 @@ def test_mistakes_by_command_are_one_sentence(labelled, molecules, tmp_path):
     torch.save(small.small_model("celu"), source)
     write(bare, Atoms(molecules[0][0], molecules[0][1]))
     chgnet = Path(__file__).parents[1] / "tests" / "data" / "v0_1" / "chgnet" / "whole.pt"
-    for arguments, words in (((source, bare), "has no forces"), ((source, "none.xyz"), "There is no file none.xyz"),
+    for arguments, words in (((source, bare), "has no forces"), ((source, "none.xyz"), "no file none.xyz"),
                              ((source, labelled, "--threshold", -1), "must be at least 0"), ((chgnet, labelled), "in Python:"),
-                             ((source, labelled, "--by", "atom"), "by='atom'"), ((source, labelled, "--library", "tahn"), "tahn")):  # fmt: skip
+                             ((source, labelled, "--by", "atom"), "by='atom'"),
+                             ((source, labelled, "--library", "tahn"), "tahn")):  # fmt: skip
         done = run(*arguments)
         assert done.exit_code == 1 and words in done.output.replace("\n", " ") and "Traceback" not in done.output, done.output

@@ -227,9 +227,7 @@ def _choice(sites: list[Site], parts: list[Moved], candidates: dict) -> Choice:
     if fitted:
         text, _, rest = spec.removeprefix("formula:").partition(",")
         spec = f"formula:{number(w)}*({text}){'+' if b >= 0 else ''}{number(b)}" + (f",{rest}" if rest else "")
-    names = sorted(
-        {str(getattr(site.current, "base_name", site.activation)) if _untrained(site) else str(site.current.spec) for site in sites}
-    )
+    names = sorted({site.current.base_name if _untrained(site) else str(site.current.spec) for site in sites})
     return Choice(tuple(site.name for site in sites), ", ".join(names), present, {name: one[0] for name, one in found.items()}, best, spec,
                   1.0 - distance / max(present, 1e-300))  # fmt: skip
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1] / "taafs_plugins"
 # From the ground up; rooms of one floor don't know each other.
 FLOORS = [
     ["errors", "moved"], ["data", "files", "native"], ["activations"], ["training"], ["two_stage", "pick", "symbolic", "adapters"],
-    ["conversion", "coefficients", "plotting", "choose"], ["md", "testing"], ["experiments", "configs", "entry_points"], ["cli"], ["__main__"],
+    ["conversion", "coefficients", "plotting", "choose"], ["md", "testing"], ["experiments", "configs", "entry_points"], ["cli"],
+    ["__main__"],
 ]  # fmt: skip
 # These use the package as a user does, by its public names.
 USERS = {"experiments", "cli"}

@@ -1,4 +1,4 @@
-"""``taafs choose`` on a checkpoint of DeePMD-kit: one choice for the descriptor and one for the fitting net, trained on by the stock command."""
+"""``taafs choose`` on a checkpoint of DeePMD-kit: a choice for the descriptor and one for the fitting net, trained on by ``dp train``."""
 
 import copy
 import json
@@ -61,9 +61,8 @@ def test_the_written_checkpoint_is_the_model_of_the_table_and_trains_on(source, 
     deep = python_values(out, small_water[0])
     assert all(np.abs(live[key] - deep[key]).max() < 1e-9 for key in live)
     assert np.abs(live["force"] - live_values(stock, small_water[0])["force"]).max() > 1e-6
-    specs = {
-        name.split(": ", 1)[0]: name.split(": ", 1)[1] for name in done.output.split("input.json, ")[-1].strip().rstrip(".").split("; ")
-    }
+    said = done.output.split("input.json, ")[-1].strip().rstrip(".")
+    specs = dict(one.split(": ", 1) for one in said.split("; "))
     config = water_input("tanh", small_water, steps=2)
     config["model"]["descriptor"]["activation_function"] = specs["embedding"]
     config["model"]["fitting_net"]["activation_function"] = specs["fitting"]
