@@ -28,7 +28,7 @@ demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMP
 	$(BIN)/taafs demo --overwrite
 
 test: env ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --junitxml=build/tests.xml
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --junitxml=build/tests.xml
 
 test-fast: env ## the core's tests, without those that take minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests

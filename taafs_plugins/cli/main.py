@@ -137,6 +137,26 @@ def distil(
     run(model, site, module, neuron, frames, low, high, nodes, rounds, seed, output, overwrite, console)
 
 
+@app.command()
+def choose(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit or TorchANI.")],
+    frames: Annotated[Path, typer.Argument(help="Structures with forces in eV/Angstrom, any format that ASE reads.")],
+    library: Annotated[list[str] | None, typer.Option(help="Spec or name to choose from, may be repeated; default: stock ones.")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern or group, may be repeated.")] = None,
+    by: Annotated[str | None, typer.Option(help="One choice for each site, network or group; DeePMD-kit: group.")] = None,
+    rate: Annotated[float, typer.Option(help="Length of the step, as a part of the spread of what is moved.")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="Replace where the distance falls by more than this part.")] = 0.1,
+    most: Annotated[int, typer.Option(help="Frames to run, evenly chosen.", min=1)] = 20,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Model file to write, with the chosen activations.")] = None,
+    table: Annotated[Path | None, typer.Option(help="JSON of all distances to write.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Judge stock activations at each site of a model by X-Net's rule, and put the best in its place (docs/xnet.md)."""
+    from taafs_plugins.cli.choose import choose as run
+
+    run(model, frames, library, site, by, rate, threshold, most, output, table, overwrite, console)
+
+
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
