@@ -21,6 +21,7 @@ from taafs_plugins.md.export import read_model
 def source(small_water, tmp_path_factory) -> Path:
     """A checkpoint of a fresh model, as dp train writes one."""
     config = water_input("tanh", small_water)
+    config["model"]["descriptor"]["type_one_side"] = False  # what dp train sets
     model = model_of(config)
     extra = {"model_params": copy.deepcopy(config["model"]), "train_infos": {"lr": 1e-3, "step": 0}}
     path = tmp_path_factory.mktemp("source") / "model.ckpt-0.pt"
