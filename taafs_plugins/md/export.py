@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import os
+import pickle
+import pickletools
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.exported import EXPORT
 from taafs_plugins.adapters import HostError, adapter, adapter_for, hosts
-from taafs_plugins.errors import how_to_install
+from taafs_plugins.errors import TaafsError, first_line, how_to_install
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
@@ -32,6 +34,7 @@ from taafs_plugins.training import trainable_activations
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds twice the host's own rounding
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
+LEGACY = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 # Smaller largest values count as these: eV/atom, eV/A, eV/A^3, Bohr magnetons
 SMALLEST = {"energy": 0.1, "forces": 0.1, "stress": 1e-3, "magmoms": 0.1}
 
@@ -113,7 +116,7 @@ def export(
     model.requires_grad_(False)
     if dtype is not None:
         model = model.to(contract.DTYPES[dtype])
-    module, facts = host.export_module(model, energy_unit)
+    module, facts = _by_host(lambda: host.export_module(model, energy_unit), host.host, version)
     facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
     facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
     metadata = Metadata(
@@ -127,8 +130,8 @@ def export(
     if strange:
         names = ", ".join(chemical_symbols[z] for z in strange)
         raise ExportError(f"The structures to compare on hold {names}, which the model does not know.")
+    largest, exact = _by_host(lambda: _reference(host, model, frames, metadata), host.host, version)
     scripted, fused = _scripted(module.eval())
-    largest, exact = _reference(host, model, frames, metadata)
     rounding: dict[str, float] = {}
     if metadata.dtype == "float32":
         with torch.no_grad():
@@ -167,6 +170,19 @@ def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.Scri
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(f"TorchScript cannot take this model ({reason}).") from error
     return scripted, fused
+
+
+def _by_host[Result](call: Callable[[], Result], host: str, version: str) -> Result:
+    """What the host's own code gives, or a sentence where it fails: models of other versions lack what today's code reads."""
+    try:
+        return call()
+    except TaafsError:
+        raise
+    except Exception as error:  # the host's code may raise anything
+        raise HostError(
+            f"{host} {version} cannot run this model ({type(error).__name__}: {first_line(error)}); "
+            "load its weights into a model that this version builds, and export that."
+        ) from error
 
 
 Predictions = list[dict[str, np.ndarray]]
@@ -239,7 +255,7 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     Raises
     ------
     HostError
-        No host knows the file.
+        No host knows the file, or its host cannot load it: damaged, or written by a version whose classes are no more.
     ExportError
         No such file.
     """
@@ -252,6 +268,13 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
             found = adapter(host).read_model(path, named)
         except ModuleNotFoundError as error:
             raise HostError(f"{path} needs {error.name}, which is not installed; {how_to_install(host)}.") from None
+        except TaafsError:
+            raise
+        except Exception as error:  # unpickling may raise anything
+            raise HostError(
+                f"{path} cannot be loaded by {host} ({type(error).__name__}: {first_line(error)}); it is damaged or another version's: "
+                "copy or save it again."
+            ) from error
         if found is not None:
             return found
     *others, last = [adapter(host).files for host in hosts() if adapter(host).files]
@@ -264,10 +287,30 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
 def packages(path: Path) -> frozenset[str]:
     """Top-level packages of the classes that a PyTorch file names: of its pickle, or of its TorchScript code. Nothing is executed."""
     try:
+        if not zipfile.is_zipfile(path):
+            return frozenset(name.split(".")[0] for name in _legacy_classes(path))
         with zipfile.ZipFile(path) as archive:
             code = [name for name in archive.namelist() if "/code/__torch__/" in name]
             if code:
                 return frozenset(re.split(r"[/.]", name.split("/code/__torch__/", 1)[1])[0] for name in code)
         return frozenset(name.split(".")[0] for name in torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError):
+    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, pickle.UnpicklingError, KeyError, IndexError, EOFError):
         return frozenset()
+
+
+def _legacy_classes(path: Path) -> set[str]:
+    """Classes in a file from before torch 1.6: a magic number, a version, facts of the machine and the object, each a pickle."""
+    names: set[str] = set()
+    with open(path, "rb") as file:
+        for part in range(4):
+            words: list[str] = []
+            for code, argument, _ in pickletools.genops(file):
+                if part == 0 and isinstance(argument, int) and argument > 1 << 32 and argument != LEGACY:
+                    return set()
+                if code.name == "GLOBAL":
+                    names.add(argument.split(" ")[0])
+                elif code.name == "STACK_GLOBAL" and len(words) > 1:
+                    names.add(words[-2])
+                if isinstance(argument, str):
+                    words.append(argument)
+    return names - {"torch", "collections"}
