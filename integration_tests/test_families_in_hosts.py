@@ -14,7 +14,7 @@ import taafs_plugins as taafs
 
 HERE = Path(__file__).parent
 SPECS = ["leaf", "ahaf,share=network", "adact", "adact:paper,share=layer", "swish", "pelu", "prelu", "melu", "molu:trained", "elish",
-         "hardelish"]  # fmt: skip
+         "hardelish", "formula:0.6*sin(1.5*z)*exp(-z^2/4)+0.4*z,low=-5,high=5"]  # fmt: skip
 COUNTS = {"leaf": 4, "ahaf": 2, "adact": 8, "swish": 1, "pelu": 2, "prelu": 1, "melu": 4, "molu": 2}
 
 

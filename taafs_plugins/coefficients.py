@@ -72,16 +72,7 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
     CoefficientFileError
         Not a coefficient file, another base network, or other sites; the model stays as it was.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CoefficientFileError(f"{path} cannot be read as a coefficient file ({error}).") from None
-    if metadata.get("format") != FORMAT:
-        raise CoefficientFileError(f"{path} is not a coefficient file of taafs-plugins; write one with save_coefficients.")
+    tensors, metadata = _read(path)
     adapter = adapter_for(model)
     adapter.check_version()
     if metadata["base"] != base_hash(model):
@@ -98,8 +89,7 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
         built.update(zip((s.name for s in sites), build_shared(resolve_spec(spec), sites), strict=True))
     for name, act in built.items():
         own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        expected = {key: value.shape for key, value in act.numbers().items()}
-        if {key: value.shape for key, value in own.items()} != expected:
+        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in act.numbers().items()}:
             raise CoefficientFileError(f"{path}: the numbers of {name} do not fit its spec {specs[name]}.")
         act.load_state_dict(own, strict=False)
     conversions = [(resolve_spec(spec), sites) for spec, sites in by_spec.items()]
@@ -108,3 +98,18 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
 
 
 __all__ = ["CoefficientFileError", "base_hash", "load_coefficients", "save_coefficients"]
+
+
+def _read(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and the metadata of a coefficient file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CoefficientFileError(f"{path} cannot be read as a coefficient file ({error}).") from None
+    if metadata.get("format") != FORMAT:
+        raise CoefficientFileError(f"{path} is not a coefficient file of taafs-plugins; write one with save_coefficients.")
+    return tensors, metadata

@@ -6,12 +6,18 @@ exchange the updates of r2 and r3. Its learning rates are 1e-3 (Adam), and with 
 >>> stages = TwoStage(model, lr=1e-3, p24si=True)
 >>> for batch in batches:
 ...     before, after = stages.step(lambda: loss_of(model, batch))
+
+An optimiser that somebody else's loop calls with a closure is taught the same by :func:`staged`, Lightning by a callback:
+
+>>> trainer = Trainer(callbacks=[lightning_callback(p24si=True)])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,6 +98,87 @@ class TwoStage:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return value.detach()
+
+
+def staged(
+    optimizer: torch.optim.Optimizer, model: nn.Module, p24si: bool = False, reduced_lr: float = REDUCED,
+    again: Callable[[], Any] | None = None,
+) -> torch.optim.Optimizer:  # fmt: skip
+    """Let an optimiser's ``step`` be two: the coefficients by the gradients as they are, then the weights by those computed again.
+
+    One optimiser does both (parameters without a gradient stay where they are), so its state, schedule and checkpoints are as before.
+
+    Parameters
+    ----------
+    optimizer : of all parameters, as :class:`torch.optim.Adam`, one that skips those whose gradient is None
+    model : with trainable activations
+    p24si, reduced_lr : as :class:`TwoStage`
+    again : computes the gradients of the same batch anew, for a loop that calls ``step()`` without a closure
+
+    Returns
+    -------
+    ``optimizer`` itself
+
+    Raises
+    ------
+    SpecError
+        As :class:`TwoStage`; in ``step``, when there is neither a closure nor ``again``.
+    """
+    numbers, weights = _split(model)
+    if p24si:
+        check_leaf(model)
+    held = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    if missing := [p for p in numbers if id(p) not in held]:
+        raise SpecError(f"The optimiser does not hold {len(missing)} of {len(numbers)} coefficient tensors; use parameter_groups(model).")
+    stock = optimizer.step
+
+    def step(_: torch.optim.Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+        evaluate = closure or again
+        if evaluate is None:
+            raise SpecError("Two stages need the loss twice: call optimizer.step(closure), or step of taafs_plugins.two_stage.TwoStage.")
+        value = closure() if closure is not None else None
+        _forget(weights)
+        slow = held[id(numbers[0])]["lr"] if p24si else 1.0
+        with _slowed(numbers if p24si else [], reduced_lr / slow if slow else 0.0):
+            stock()
+        _forget(numbers)
+        evaluate()
+        _forget(numbers)
+        stock()
+        return value
+
+    optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
+    return optimizer
+
+
+def _forget(parameters: list[nn.Parameter]) -> None:
+    for p in parameters:
+        p.grad = None
+
+
+def lightning_callback(p24si: bool = False, reduced_lr: float = REDUCED) -> Any:
+    """A callback that makes Lightning's optimiser :func:`staged`; for Hydra ``_target_: taafs_plugins.two_stage.lightning_callback``.
+
+    Raises
+    ------
+    SpecError
+        When training starts: manual optimisation, several optimisers, gradients that are accumulated over batches, or as :func:`staged`.
+    """
+    from pytorch_lightning import Callback
+
+    class TwoStageCallback(Callback):
+        """See :func:`lightning_callback`."""
+
+        def on_fit_start(self, trainer: Any, module: Any) -> None:
+            """Every fit makes its optimisers anew."""
+            if not module.automatic_optimization or len(trainer.optimizers) != 1 or trainer.accumulate_grad_batches != 1:
+                raise SpecError(
+                    "Two stages need Lightning's automatic optimisation with one optimiser and accumulate_grad_batches=1; else use "
+                    "taafs_plugins.two_stage.TwoStage in manual optimisation."
+                )
+            staged(trainer.optimizers[0], module, p24si, reduced_lr)
+
+    return TwoStageCallback()
 
 
 @contextmanager

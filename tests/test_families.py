@@ -1,4 +1,4 @@
-"""The shipped suite on the families of this package, and what only one of them has."""
+"""The shipped suite on every family of this package, and what only one of them has."""
 
 import math
 
@@ -26,6 +26,35 @@ class TestTaafs(FamilySuite):
 
 class TestMolu(FamilySuite):
     specs = {"molu": 0, "molu:trained": 2}
+
+
+class TestLeaf(FamilySuite):
+    specs = {"leaf": 4, "leaf:tanh,rate=10": 4, "leaf:swish,beta=1.5": 4}
+
+
+class TestAhafAndSwish(FamilySuite):
+    specs = {"ahaf": 2, "swish": 1}
+
+
+class TestAdAct(FamilySuite):
+    specs = {"adact": 8, "adact:paper": 8, "adact,members=gelu/silu/tanh": 3}
+
+    def kinks(self, spec):
+        return (0.0,) if "paper" in spec else ()
+
+
+class TestOfTwoPieces(FamilySuite):
+    specs = {"pelu": 2, "elish": 0, "hardelish": 0}
+
+    def kinks(self, spec):
+        return (-1.0, 1.0) if spec == "hardelish" else (0.0,)
+
+
+class TestOfStraightPieces(FamilySuite):
+    specs = {"prelu": 1, "melu": 4, "melu,k=8,span=3": 8}
+
+    def kinks(self, spec):
+        return {"prelu": (0.0,), "melu": (-4.0, -2.0, 0.0, 2.0, 4.0)}.get(spec, (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0))
 
 
 MOLU = [-1.16414021e-05, -7.37305482e-05, -4.53999296e-04, -2.68370062e-03, -1.48723912e-02, -7.32298040e-02, -2.64248689e-01,

@@ -1,11 +1,12 @@
 """DSPT and P24SI: the second stage sees the corrected activation, and each number moves by its own derivative."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from taafs_plugins.activations import SpecError, make_activation
-from taafs_plugins.two_stage import TwoStage
+from taafs_plugins.two_stage import TwoStage, lightning_callback, staged
 
 F64 = torch.float64
 
@@ -80,3 +81,64 @@ def test_p24si_is_refused_for_another_family_and_two_stages_without_numbers():
         TwoStage(model_and_data("swish")[0], p24si=True)
     with pytest.raises(SpecError, match="no trainable activation"):
         TwoStage(nn.Linear(2, 2))
+
+
+class Lit(pl.LightningModule):
+    """The model and data above; remembers numbers and weights at every loss."""
+
+    def __init__(self, spec="leaf:silu", optimizer=torch.optim.SGD, lr=1e-2):
+        super().__init__()
+        self.model, self.x, self.y = model_and_data(spec)
+        self.seen, self.make = [], lambda: optimizer(self.model.parameters(), lr=lr)
+
+    def training_step(self, batch, index):
+        self.seen.append((self.model[1].theta.detach().clone(), self.model[0].weight.detach().clone()))
+        return (self.model(self.x) - self.y).square().mean()
+
+    def configure_optimizers(self):
+        return self.make()
+
+
+def fit(module: pl.LightningModule, steps: int, **keys) -> pl.LightningModule:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(accelerator="cpu", max_steps=steps, **quiet, **keys)
+    trainer.fit(module, torch.utils.data.DataLoader([0] * 8, batch_size=1))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_lightning_the_second_stage_sees_the_corrected_activation():
+    module = fit(Lit(), 3, callbacks=[lightning_callback()])
+    assert len(module.seen) == 6
+    for first, second in zip(module.seen[::2], module.seen[1::2], strict=True):
+        assert not torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+    model, x, y = model_and_data("leaf:silu")
+    stages = TwoStage(model, lr=1e-2, optimizer=torch.optim.SGD)
+    for _ in range(3):
+        stages.step(lambda: (model(x) - y).square().mean())
+    for ours, plain in zip(module.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_lightning_p24si_and_adam_do_as_two_optimisers_of_a_plain_loop():
+    module = fit(Lit(optimizer=torch.optim.Adam), 3, callbacks=[lightning_callback(p24si=True)], gradient_clip_val=1e3)
+    model, x, y = model_and_data("leaf:silu")
+    stages = TwoStage(model, lr=1e-2, p24si=True)
+    for _ in range(3):
+        stages.step(lambda: (model(x) - y).square().mean())
+    for ours, plain in zip(module.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_accumulated_gradients_and_a_step_without_the_loss_are_refused():
+    with pytest.raises(SpecError, match="accumulate_grad_batches=1"):
+        fit(Lit(), 1, callbacks=[lightning_callback()], accumulate_grad_batches=2)
+    with pytest.raises(SpecError, match="P24SI reduces LEAF's"):
+        fit(Lit("swish"), 1, callbacks=[lightning_callback(p24si=True)])
+    model, _, _ = model_and_data()
+    with pytest.raises(SpecError, match="need the loss twice"):
+        staged(torch.optim.Adam(model.parameters()), model).step()
+    with pytest.raises(SpecError, match="does not hold 1 of 1 coefficient tensors"):
+        staged(torch.optim.Adam(model[0].parameters()), model)

@@ -34,9 +34,11 @@ def randomise(model: torch.nn.Module, scale: float) -> None:
     """Random coefficients of this standard deviation, weights of ``residual=scaled`` away from 1."""
     generator = torch.Generator().manual_seed(3)
     for act in taafs.activations(model).values():
+        if not isinstance(act.delta, torch.nn.Parameter):
+            continue
         noise = torch.randn(act.delta.shape, generator=generator, dtype=torch.float64)
         act.delta.data = (scale / act.rate * noise).to(act.delta.dtype)
-        if act.weights is not None:
+        if getattr(act, "weights", None) is not None:
             act.weights.data *= 0.9
 
 

@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import SpecError, TrainableActivation, parse_spec, resolve_spec
@@ -26,7 +28,10 @@ from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.patching import HostError, Patches
 from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
 from taafs_plugins.errors import how_to_install
+from taafs_plugins.native.allocator import keep_freed_memory
 from taafs_plugins.training import count_parameters
+
+log = logging.getLogger(__name__)
 
 
 class Adapter(ABC):
@@ -147,6 +152,7 @@ class Adapter(ABC):
             warnings.warn(note, stacklevel=3)
         before = count_parameters(model)
         self.install_all(model, list(zip(chosen, built, strict=True)), [(resolved, chosen)])
+        keep_freed_memory(log)
         after = count_parameters(model)
         errors = [act.fit_error for act in built if act.fit_error is not None]
         return Report(after - before, before, after, tuple(s.name for s in chosen), resolved, max(errors, default=None))
@@ -196,6 +202,24 @@ class Adapter(ABC):
     def finish(self, model: nn.Module, spec: Spec | None, sites: list[Site]) -> None:  # noqa: B027 - most hosts need nothing
         """Called after a conversion (``spec``) or a restore (``None``) with the sites that were changed."""
 
+    # AdAct's pick ---------------------------------------------------------------------------------------------------------------
+
+    def pick_unit(self, site: Site) -> str:
+        """Name of the part of the model that has one activation in the host's own files; sites of one part get one member of AdAct."""
+        return site.name
+
+    def pickable(self, module: nn.Module, site: Site) -> Any:
+        """What the site's ``replaces`` must be for this activation of torch, or None where the host cannot keep it there."""
+        return module
+
+    def finish_pick(self, model: nn.Module, members: Mapping[str, str]) -> None:  # noqa: B027 - most hosts need nothing
+        """Called after a pick with the member of each part."""
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        """Write a model that was read from ``source`` and has stock activations now; what to do with it next is returned, a sentence."""
+        torch.save(model, path)
+        return f"Load it with torch.load('{path.name}', weights_only=False) and train it as any model of {self.host}."
+
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """The live model in ``path`` with what the file or its folder says beside it, or None when it is not a file of this host.
 
@@ -243,3 +267,16 @@ class Adapter(ABC):
         predicts them}
         """
         raise HostError(f"Models of {self.host} cannot be exported by taafs-plugins.")
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        """Forces [n, 3] for ``ase.Atoms`` in eV/Angstrom, with the graph that a loss of them is differentiated through.
+
+        Raises
+        ------
+        HostError
+            A host whose models are run by its own training only.
+        """
+        raise HostError(
+            f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.symbolic.choose.choose(model, loss) "
+            "with the loss of your own training."
+        )

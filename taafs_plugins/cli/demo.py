@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import shutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from taafs_plugins import data, plotting
 from taafs_plugins.adapters import HostError, adapter
-from taafs_plugins.adapters.deepmd.files import read_checkpoint
+from taafs_plugins.cli import demo_report
 from taafs_plugins.cli.outputs import demo_folder
-from taafs_plugins.errors import how_to_install
-from taafs_plugins.experiments import deepmd, lammps
+from taafs_plugins.errors import TaafsError, how_to_install
+from taafs_plugins.experiments import deepmd, lammps, step_times
 
 SPEC = "taafs:chebyshev1"
 # Each side's rate: the best of those tried on validation frames of Cu (docs/results.md). Comparing at one common rate would mislead.
 RATES = {"tanh": 1e-2, SPEC: 2e-3}
-MD_STEPS = 400
-MADE = ("timing", "tanh", "taafs", "copper", "curves.png", "energy.png", "results.json")
+PAIRS = 60
+MD_STEPS = 500
+# ps. tanh's own total energy is flat at this step; at 0.5 fs Verlet's error of water's O-H bonds would hide everything else.
+TIMESTEP = 0.0002
+EQUILIBRATION = lammps.Equilibration(300, timestep=0.0005, time_constant=0.02)
+MADE = ("timing", "tanh", "taafs", "copper", "curves.png", "energy.png", "results.json", "host_output.log")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared."""
+
+    name: str
+    folder: Path
+    config: dict
+
+    @property
+    def checkpoint(self) -> Path:
+        """What the training leaves."""
+        return self.folder / f"model.ckpt-{self.config['training']['numb_steps']}.pt"
 
 
 def systems(folder: Path, console: Console) -> tuple[list[str], list[str], list[str], dict]:
@@ -39,11 +61,6 @@ def systems(folder: Path, console: Console) -> tuple[list[str], list[str], list[
     return names[:3], names[3:], ["O", "H"], {"sel": [22, 44], "rcut": 4.0}
 
 
-def seconds_per_step(folder: Path) -> float:
-    """What DeePMD's log says a training step took."""
-    return float(re.findall(r"average training time: ([\d.]+) s/batch", (folder / "train.log").read_text())[-1])
-
-
 def check_tools() -> None:
     """DeePMD-kit and its commands are there.
 
@@ -57,8 +74,25 @@ def check_tools() -> None:
         raise HostError(f"The command {missing[0]} of DeePMD-kit is not there; {how_to_install('deepmd')}.")
 
 
+@contextmanager
+def hosts_write_to(path: Path) -> Iterator[None]:
+    """What a host says while it is imported and run, from C++ too, goes into a file."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        with open(path, "ab") as log:
+            for number in (1, 2):
+                os.dup2(log.fileno(), number)
+            yield
+    finally:
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
 def demo(output: Path, minutes: float, console: Console, overwrite: bool = False) -> None:
-    """Train both for the same time, print one table, draw the curves, run LAMMPS with both.
+    """Time a step of both, train both side by side, compare on frames that neither saw, draw the curves, run LAMMPS with both.
 
     Raises
     ------
@@ -69,82 +103,145 @@ def demo(output: Path, minutes: float, console: Console, overwrite: bool = False
     """
     check_tools()
     demo_folder(output, overwrite, MADE)
+    log = output / "host_output.log"
+    console.print(demo_report.opening(SPEC, minutes))
     train, test, names, settings = systems(output, console)
-    activations = {"tanh": "tanh", SPEC: SPEC}
 
-    def config(activation: str, steps: int) -> dict:
+    def side(activation: str, steps: int) -> Side:
         model = deepmd.model_section(activation, names, **settings)
-        return deepmd.training_input(model, train, steps=steps, learning_rate=RATES[activation])
+        config = deepmd.training_input(model, train, steps=steps, learning_rate=RATES[activation])
+        return Side(activation, output / ("tanh" if activation == "tanh" else "taafs"), config)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeElapsedColumn())
-    rows, frozen = {}, {}
-    with Progress(*columns, console=console) as progress:
-        probe = progress.add_task("timing a step of each", total=2 * 40)
-        cost = {}
-        for i, (name, activation) in enumerate(activations.items()):
-            folder = output / "timing" / str(i)
-            deepmd.train(config(activation, 40), folder, progress=lambda n, i=i: progress.update(probe, completed=40 * i + n))
-            cost[name] = seconds_per_step(folder)
-        progress.update(probe, completed=80)
-        for i, (name, activation) in enumerate(activations.items()):
-            steps = max(100, int(60 * minutes / cost[name]))
-            folder = output / ("tanh" if i == 0 else "taafs")
-            task = progress.add_task(f"training {name}", total=steps)
-            deepmd.train(config(activation, steps), folder, progress=lambda n, task=task: progress.update(task, completed=n))
-            progress.update(task, completed=steps)
-            frozen[name] = deepmd.freeze(folder)
-            rows[name] = {**deepmd.errors(frozen[name], test), **_facts(folder / f"model.ckpt-{steps}.pt", folder), "steps": steps}
-    console.print(_accuracy_table(rows))
-    _draw(output, console)
-    _molecular_dynamics(output, frozen, test[0], names, console)
-    (output / "results.json").write_text(json.dumps(rows, indent=1))
+    times = _timing([side(name, 100).config for name in RATES], output / "timing", console)
+    sides = [side(name, max(100, int(60 * minutes / times["wall"]))) for name in RATES]
+    frozen = _training(sides, console)
+    with hosts_write_to(log):
+        rows = {side.name: {**deepmd.errors(frozen[side.name], test), "parameters": _parameters(side)} for side in sides}
+    demo_report.accuracy(rows, sides[0].config["training"]["numb_steps"], times, console)
+    with hosts_write_to(log):
+        _draw(sides[1], output / "curves.png")
+    runs = _molecular_dynamics(frozen, test[0], names, console, log)
+    plotting.energies({name: run["energy"] for name, run in runs.items()}, output / "energy.png", "NVE, pair_style deepmd")
+    results = {name: {**rows[name], **demo_report.figures(run)} for name, run in runs.items()}
+    (output / "results.json").write_text(json.dumps({"step": times, **results}, indent=1))
+    demo_report.dynamics(results, console)
+    demo_report.ending(results, times, output, console)
 
 
-def _facts(checkpoint: Path, folder: Path) -> dict:
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"))
+    return Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console)
+
+
+def _timing(configs: list[dict], folder: Path, console: Console) -> dict:
+    """Steps of both in turn; the first run on a machine builds the compiled kernels before."""
+    with _bars(console) as progress:
+        task = progress.add_task("a step of each, in turn", total=PAIRS)
+        return step_times.time_pair(configs, folder, PAIRS, lambda n: progress.update(task, completed=n))
+
+
+def both(work: Callable[[Side, Callable[[], None]], object], sides: list[Side]) -> list:
+    """``work(side, check)`` for both at once; when one fails, ``check`` stops the other. ``work`` calls it now and then."""
+    failed: list[BaseException] = []
+
+    def check() -> None:
+        if failed:
+            raise TaafsError("Stopped, because the other side failed.")
+
+    def one(side: Side) -> object:
+        try:
+            return work(side, check)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    with ThreadPoolExecutor(len(sides)) as pool:
+        waiting = [pool.submit(one, side) for side in sides]
+        try:
+            for future in waiting:
+                future.exception()
+        except KeyboardInterrupt as error:
+            failed.append(error)
+            raise
+    if failed:
+        raise failed[0]
+    return [future.result() for future in waiting]
+
+
+def _training(sides: list[Side], console: Console) -> dict[str, Path]:
+    """Train both at the same time, so that whatever else the machine does meets both; freeze."""
+    with _bars(console) as progress:
+        tasks = {side.name: progress.add_task(f"training {side.name}", total=side.config["training"]["numb_steps"]) for side in sides}
+
+        def work(side: Side, check: Callable[[], None]) -> Path:
+            def told(step: int) -> None:
+                check()
+                progress.update(tasks[side.name], completed=step)
+
+            deepmd.train(side.config, side.folder, progress=told, variables=step_times.ALLOCATOR)
+            progress.update(tasks[side.name], completed=side.config["training"]["numb_steps"])
+            return deepmd.freeze(side.folder)
+
+        return dict(zip(tasks, both(work, sides), strict=True))
+
+
+def _parameters(side: Side) -> int:
     from taafs_plugins import count_parameters
+    from taafs_plugins.adapters.deepmd.files import read_checkpoint
 
-    return {"parameters": count_parameters(read_checkpoint(checkpoint)), "step": seconds_per_step(folder)}
-
-
-def _accuracy_table(rows: dict) -> Table:
-    table = Table("", "parameters", "steps", "energy RMSE\nmeV/atom", "force RMSE\neV/A", "s/step", title="Held-out test frames")
-    for name, r in rows.items():
-        table.add_row(name, str(r["parameters"]), str(r["steps"]), f"{1e3 * r['energy']:.3f}", f"{r['force']:.4f}", f"{r['step']:.4f}")
-    (stock, ours) = rows.values()
-    ratio = {key: ours[key] / stock[key] for key in ("energy", "force", "step")}
-    added = ours["parameters"] - stock["parameters"]
-    table.add_row("ratio", f"+{added}", "", f"{ratio['energy']:.2f}", f"{ratio['force']:.2f}", f"{ratio['step']:.2f}", style="bold")
-    return table
+    return count_parameters(read_checkpoint(side.checkpoint))
 
 
-def _draw(output: Path, console: Console) -> None:
+def _draw(side: Side, path: Path) -> None:
     from taafs_plugins import trainable_activations
+    from taafs_plugins.adapters.deepmd.files import read_checkpoint
 
-    checkpoint = sorted((output / "taafs").glob("model.ckpt-*.pt"), key=lambda p: int(p.stem.split("-")[-1]))[-1]
-    plotting.curves(trainable_activations(read_checkpoint(checkpoint)), output / "curves.png", title="Learned activations next to tanh")
-    console.print(f"Learned curves: {output / 'curves.png'}")
+    plotting.curves(trainable_activations(read_checkpoint(side.checkpoint)), path, title="Learned activations next to tanh")
 
 
-def _molecular_dynamics(output: Path, frozen: dict[str, Path], system: str, names: list[str], console: Console) -> None:
+def _frame(system: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first frame of a system: positions [1, 3 N], cell [1, 9], types [N]."""
+    coord, box = (np.load(system / "set.000" / f"{key}.npy")[:1].astype(np.float64) for key in ("coord", "box"))
+    return coord, box, np.array([int(t) for t in (system / "type.raw").read_text().split()])
+
+
+def _molecular_dynamics(frozen: dict[str, Path], system: str, names: list[str], console: Console, log: Path) -> dict[str, dict]:
+    """One frame in Python and in LAMMPS, then thermostat and NVE, for each frozen model: ``energy``, ``seconds``, differences."""
+    coord, box, types = _frame(Path(system))
+    total = (EQUILIBRATION.steps + MD_STEPS) // 10
+    with _bars(console) as progress:
+        tasks = {name: progress.add_task(f"LAMMPS {name}", total=total) for name in frozen}
+
+        def work(side: Side, check: Callable[[], None]) -> dict:
+            def poll() -> None:
+                check()
+                progress.update(tasks[side.name], completed=min(total, lammps.rows_so_far(side.folder)))
+
+            side.folder.mkdir()
+            lammps.write_data(side.folder / "frame.data", coord.reshape(-1, 3), box.reshape(3, 3), types, names)
+            model = str(frozen[side.name].resolve())
+            single = lammps.single_point([model], side.folder, names)
+            energy, seconds = lammps.nve(
+                model, side.folder, names, steps=MD_STEPS, timestep=TIMESTEP, equilibration=EQUILIBRATION, poll=poll,
+                variables=step_times.ALLOCATOR,
+            )  # fmt: skip
+            progress.update(tasks[side.name], completed=total)
+            return {"energy": energy, "milliseconds": 1e3 * seconds / (EQUILIBRATION.steps + MD_STEPS), "single": single}
+
+        sides = [Side(name, path.parent / "lammps", {}) for name, path in frozen.items()]
+        runs = dict(zip(frozen, both(work, sides), strict=True))
+    with hosts_write_to(log):
+        for name, run in runs.items():
+            run.update(_beside_python(frozen[name], run.pop("single"), coord, box, types))
+    return runs
+
+
+def _beside_python(model: Path, single: dict, coord: np.ndarray, box: np.ndarray, types: np.ndarray) -> dict[str, float]:
+    """How far LAMMPS's energy, eV, and forces, eV/A, of one frame are from Python's."""
     from deepmd.infer import DeepPot
 
-    part = Path(system) / "set.000"
-    coord, box = (np.load(part / f"{key}.npy")[:1].astype(np.float64) for key in ("coord", "box"))
-    types = np.array([int(t) for t in (Path(system) / "type.raw").read_text().split()])
-    table = Table("", "energy drift\neV/atom/ps", "largest |Python - LAMMPS|\nenergy, eV", "forces, eV/A", "ms/step", title="LAMMPS")
-    runs = {}
-    for name, model in frozen.items():
-        folder = model.parent / "lammps"
-        folder.mkdir()
-        lammps.write_data(folder / "frame.data", coord.reshape(-1, 3), box.reshape(3, 3), types, names)
-        single = lammps.single_point([str(model.resolve())], folder, names)
-        energy, force, _ = DeepPot(str(model)).eval(coord, box, types)
-        with console.status(f"LAMMPS NVE, {MD_STEPS} steps, {name}"):
-            runs[name], seconds = lammps.nve(str(model.resolve()), folder, names, steps=MD_STEPS)
-        table.add_row(
-            name, f"{lammps.drift(runs[name]):+.1e}", f"{abs(energy.ravel()[0] - single['energy'][0]):.1e}",
-            f"{np.abs(force[0] - single['force']).max():.1e}", f"{1e3 * seconds / MD_STEPS:.1f}",
-        )  # fmt: skip
-    console.print(table)
-    plotting.energies(runs, output / "energy.png", "NVE, pair_style deepmd")
-    console.print(f"Total energy against time: {output / 'energy.png'}")
+    energy, force, _ = DeepPot(str(model)).eval(coord, box, types)
+    return {
+        "energy difference": float(abs(energy.ravel()[0] - single["energy"][0])),
+        "force difference": float(np.abs(force[0] - single["force"]).max()),
+    }

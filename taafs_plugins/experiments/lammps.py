@@ -134,28 +134,35 @@ def nve(
     """
     elements = " ".join(names)
     pair = f"deepmd {model}\npair_coeff * * {elements}" if style == "deepmd" else f"{style}\npair_coeff * * {model} {elements}"
-    before = equilibration or Equilibration(0)
+    script = header(pair) + _nve_script(steps, timestep, temperature, equilibration or Equilibration(0))
+    seconds = run_script(folder, script, ranks, "nve", poll, variables)
+    table = np.array(_thermo(folder / "nve.lammps"))
+    atoms = int((folder / "frame.data").read_text().splitlines()[2].split()[0])
+    return np.stack([table[:, 0] * timestep, table[:, 1] / atoms, table[:, 2]], axis=1), seconds
+
+
+def _nve_script(steps: int, timestep: float, temperature: float, before: Equilibration) -> str:
     langevin = f"""fix 2 all langevin {temperature} {temperature} {before.time_constant} 2026 zero yes
 run {before.steps}
 unfix 2
 """
-    script = (
-        header(pair)
-        + f"""
+    return f"""
 timestep {before.timestep or timestep}
 {"minimize 0 1e-3 200 1000" if before.minimise else ""}
 velocity all create {temperature} 2026 mom yes rot no
 fix 1 all nve
+thermo_style custom step etotal temp
+thermo_modify format float %22.15e flush yes
+thermo 10
 {langevin if before.steps else ""}reset_timestep 0
 timestep {timestep}
-thermo_style custom step etotal temp
-thermo_modify format float %22.15e
-thermo 10
 run {steps}
 """
-    )
-    seconds = run_script(folder, script, ranks, "nve", poll, variables)
-    lines = (folder / "nve.lammps").read_text().splitlines()
+
+
+def _thermo(log: Path) -> list[list[float]]:
+    """Step, total energy and temperature of the last run in a log."""
+    lines = log.read_text().splitlines()
     start = max(i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "TotEng"])
     rows = []
     for line in lines[start + 1 :]:
@@ -163,9 +170,16 @@ run {steps}
             break
         if line.split() and line.split()[0].isdigit():
             rows.append([float(v) for v in line.split()[:3]])
-    table = np.array(rows)
-    atoms = int((folder / "frame.data").read_text().splitlines()[2].split()[0])
-    return np.stack([table[:, 0] * timestep, table[:, 1] / atoms, table[:, 2]], axis=1), seconds
+    return rows
+
+
+def rows_so_far(folder: Path) -> int:
+    """How many lines of energies :func:`nve` has written to its log, of the thermostat's part too; one for every 10 steps."""
+    try:
+        lines = (folder / "nve.lammps").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(len(words) == 3 and words[0].isdigit() for words in map(str.split, lines))
 
 
 def drift(energy: np.ndarray) -> float:

@@ -48,20 +48,8 @@ def predict(module: torch.nn.Module, metadata: Metadata, atoms: Atoms, magmoms: 
     ExportError
         An element that the model does not know.
     """
-    unknown = sorted(set(atoms.numbers.tolist()) - set(metadata.elements))
-    if unknown:
-        names = ", ".join(map(str, unknown))
-        raise ExportError(f"The model knows no element with atomic number {names}; it knows {list(metadata.elements)}.")
-    dtype = DTYPES[metadata.dtype]
-    device = next((tensor.device for tensor in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
-    i, j, offsets = pairs(atoms, metadata.cutoff)
-
-    def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
-        return torch.as_tensor(values, dtype=dtype, device=device)
-
-    pos = tensor(atoms.positions, dtype).requires_grad_()
-    offsets = tensor(offsets, dtype).requires_grad_()
-    inputs = (pos, tensor(atoms.numbers, torch.int64), tensor(i, torch.int64), tensor(j, torch.int64), offsets)
+    inputs = _inputs(module, metadata, atoms)
+    pos, offsets = inputs[0], inputs[4]
     energies = module(*inputs)
     total = energies.sum()
     # a model of isolated atoms alone depends on no position
@@ -81,6 +69,23 @@ def predict(module: torch.nn.Module, metadata: Metadata, atoms: Atoms, magmoms: 
         with torch.no_grad():
             found["magmoms"] = module.magmoms(*(x.detach() for x in inputs)).double().cpu().numpy()
     return found
+
+
+def _inputs(module: torch.nn.Module, metadata: Metadata, atoms: Atoms) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What an exported module takes: positions, atomic numbers, pairs and offsets, with gradients wanted of the lengths."""
+    unknown = sorted(set(atoms.numbers.tolist()) - set(metadata.elements))
+    if unknown:
+        names = ", ".join(map(str, unknown))
+        raise ExportError(f"The model knows no element with atomic number {names}; it knows {list(metadata.elements)}.")
+    dtype = DTYPES[metadata.dtype]
+    device = next((tensor.device for tensor in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
+    i, j, offsets = pairs(atoms, metadata.cutoff)
+
+    def tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype, device=device)
+
+    pos, shifts = tensor(atoms.positions, dtype).requires_grad_(), tensor(offsets, dtype).requires_grad_()
+    return pos, tensor(atoms.numbers, torch.int64), tensor(i, torch.int64), tensor(j, torch.int64), shifts
 
 
 class ExportedCalculator(Calculator):

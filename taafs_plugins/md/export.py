@@ -5,11 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import os
-import pickle
-import pickletools
-import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,18 +19,18 @@ from torch import nn
 
 from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.exported import EXPORT
-from taafs_plugins.adapters import HostError, adapter, adapter_for, hosts
-from taafs_plugins.errors import TaafsError, first_line, how_to_install
+from taafs_plugins.adapters import HostError, adapter_for
+from taafs_plugins.errors import TaafsError, first_line
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
+from taafs_plugins.md.files import read_model
 from taafs_plugins.md.once import DifferentiableOnce, DifferentiableOnceWithMagmoms
 from taafs_plugins.md.structures import structures as default_structures
 from taafs_plugins.training import trainable_activations
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds twice the host's own rounding
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
-LEGACY = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 # Smaller largest values count as these: eV/atom, eV/A, eV/A^3, Bohr magnetons
 SMALLEST = {"energy": 0.1, "forces": 0.1, "stress": 1e-3, "magmoms": 0.1}
 
@@ -102,44 +98,68 @@ def export(
         structures = structures if structures is not None else hints.get("structures")
         if Path(path).exists() and os.path.samefile(source, path):
             raise ExportError(f"{path} is the model itself; name another file to write.")
-    path = Path(path)
+    path = _writable(Path(path), dtype)
+    host = adapter_for(model)
+    version = host.check_version()
+    model = _copy(model, dtype)
+    module, facts = _by_host(lambda: host.export_module(model, energy_unit), host.host, version)
+    facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
+    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
+    versions = {"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")}
+    metadata = Metadata(host=host.host, **facts, versions=versions)
+    frames = _frames(structures, metadata, host.periodic_only)
+    largest, exact = _by_host(lambda: _reference(host, model, frames, metadata), host.host, version)
+    scripted, fused = _scripted(module.eval())
+    rounding: dict[str, float] = {}
+    if metadata.dtype == "float32":
+        single, exact = exact, _checked_double(host, model, energy_unit, metadata, frames, largest)
+        rounding = _differences(single, exact, largest)
+    differences = _write(path, scripted, fused, metadata, (frames, exact, largest), rounding)
+    return Comparison(metadata, len(frames), differences, rounding)
+
+
+def _copy(model: nn.Module, dtype: str | None) -> nn.Module:
+    with torch.no_grad():  # a scripted module's copy would be computed from its parameters
+        model = copy.deepcopy(model).eval()
+    model.requires_grad_(False)
+    return model if dtype is None else model.to(contract.DTYPES[dtype])
+
+
+def _writable(path: Path, dtype: str | None) -> Path:
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}; make it first.")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ExportError(f"{path} cannot be written; name a file in a folder of yours.")
     if dtype not in (None, *TOLERANCE):
         raise ExportError(f"dtype={dtype} is unknown; choose {' or '.join(TOLERANCE)}.")
-    host = adapter_for(model)
-    version = host.check_version()
-    with torch.no_grad():  # a scripted module's copy would be computed from its parameters
-        model = copy.deepcopy(model).eval()
-    model.requires_grad_(False)
-    if dtype is not None:
-        model = model.to(contract.DTYPES[dtype])
-    module, facts = _by_host(lambda: host.export_module(model, energy_unit), host.host, version)
-    facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
-    facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
-    metadata = Metadata(
-        host=host.host, **facts,
-        versions={"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")},
-    )  # fmt: skip
-    frames = default_structures(metadata.elements, host.periodic_only) if structures is None else list(structures)
+    return path
+
+
+def _frames(structures: Sequence[Atoms] | None, metadata: Metadata, periodic_only: bool) -> list[Atoms]:
+    """The structures to compare on, of elements that the model knows."""
+    frames = default_structures(metadata.elements, periodic_only) if structures is None else list(structures)
     if not frames:
         raise ExportError("There is no structure to compare the exported model on; give at least one.")
     strange = sorted({int(z) for atoms in frames for z in atoms.numbers} - set(metadata.elements))
     if strange:
         names = ", ".join(chemical_symbols[z] for z in strange)
         raise ExportError(f"The structures to compare on hold {names}, which the model does not know.")
-    largest, exact = _by_host(lambda: _reference(host, model, frames, metadata), host.host, version)
-    scripted, fused = _scripted(module.eval())
-    rounding: dict[str, float] = {}
-    if metadata.dtype == "float32":
-        with torch.no_grad():
-            double = copy.deepcopy(model).double()
-        single, exact = exact, _reference(host, double, frames, metadata)[1]
-        found = _predictions(host.export_module(double, energy_unit)[0].eval(), replace(metadata, dtype="float64"), frames)
-        _refuse(_differences(found, exact, largest), dict.fromkeys(largest, TOLERANCE["float64"]), metadata, "in float64 ")
-        rounding = _differences(single, exact, largest)
+    return frames
+
+
+def _checked_double(host, model: nn.Module, energy_unit: str | None, metadata: Metadata, frames: list[Atoms], largest: dict[str, float]):
+    """The host's values in float64, after a check that what the exporter makes of the model in float64 gives them."""
+    with torch.no_grad():
+        double = copy.deepcopy(model).double()
+    exact = _reference(host, double, frames, metadata)[1]
+    found = _predictions(host.export_module(double, energy_unit)[0].eval(), replace(metadata, dtype="float64"), frames)
+    _refuse(_differences(found, exact, largest), dict.fromkeys(largest, TOLERANCE["float64"]), metadata, "in float64 ")
+    return exact
+
+
+def _write(path: Path, scripted, fused, metadata: Metadata, reference, rounding: dict[str, float]) -> dict[str, float]:
+    """Write the file beside, read it again, compare every form of it, and only then put it in its place; the differences."""
+    frames, exact, largest = reference
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
         contract.write(scripted, written, metadata, fused)
@@ -149,7 +169,7 @@ def export(
         limits = {name: TOLERANCE[metadata.dtype] + 2 * rounding.get(name, 0.0) for name in differences}
         _refuse(differences, limits, metadata)
         os.replace(written, path)
-    return Comparison(metadata, len(frames), differences, rounding)
+    return differences
 
 
 def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.ScriptModule | None]:
@@ -245,72 +265,3 @@ def _elements(
     if not numbers:
         raise ExportError(f"{host} keeps no list of the elements a model was trained on; name them: elements=['H', 'O'] (--elements H,O).")
     return tuple(sorted(numbers))
-
-
-def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
-    """The live model in a host's own file, with what is known of it (:meth:`Adapter.read_model`).
-
-    The host is recognised by the classes that the file names, without unpickling it.
-
-    Raises
-    ------
-    HostError
-        No host knows the file, or its host cannot load it: damaged, or written by a version whose classes are no more.
-    ExportError
-        No such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"There is no file {path}.")
-    named = packages(path)
-    for host in hosts():
-        try:
-            found = adapter(host).read_model(path, named)
-        except ModuleNotFoundError as error:
-            raise HostError(f"{path} needs {error.name}, which is not installed; {how_to_install(host)}.") from None
-        except TaafsError:
-            raise
-        except Exception as error:  # unpickling may raise anything
-            raise HostError(
-                f"{path} cannot be loaded by {host} ({type(error).__name__}: {first_line(error)}); it is damaged or another version's: "
-                "copy or save it again."
-            ) from error
-        if found is not None:
-            return found
-    *others, last = [adapter(host).files for host in hosts() if adapter(host).files]
-    raise HostError(
-        f"{path} is no model file of {', '.join(others)} or {last}. A state dict alone lacks the architecture: build the model, load it "
-        "and call taafs.export(model, path)."
-    )
-
-
-def packages(path: Path) -> frozenset[str]:
-    """Top-level packages of the classes that a PyTorch file names: of its pickle, or of its TorchScript code. Nothing is executed."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return frozenset(name.split(".")[0] for name in _legacy_classes(path))
-        with zipfile.ZipFile(path) as archive:
-            code = [name for name in archive.namelist() if "/code/__torch__/" in name]
-            if code:
-                return frozenset(re.split(r"[/.]", name.split("/code/__torch__/", 1)[1])[0] for name in code)
-        return frozenset(name.split(".")[0] for name in torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, pickle.UnpicklingError, KeyError, IndexError, EOFError):
-        return frozenset()
-
-
-def _legacy_classes(path: Path) -> set[str]:
-    """Classes in a file from before torch 1.6: a magic number, a version, facts of the machine and the object, each a pickle."""
-    names: set[str] = set()
-    with open(path, "rb") as file:
-        for part in range(4):
-            words: list[str] = []
-            for code, argument, _ in pickletools.genops(file):
-                if part == 0 and isinstance(argument, int) and argument > 1 << 32 and argument != LEGACY:
-                    return set()
-                if code.name == "GLOBAL":
-                    names.add(argument.split(" ")[0])
-                elif code.name == "STACK_GLOBAL" and len(words) > 1:
-                    names.add(words[-2])
-                if isinstance(argument, str):
-                    words.append(argument)
-    return names - {"torch", "collections"}

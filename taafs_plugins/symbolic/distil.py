@@ -8,35 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import sympy
 import torch
-from torch import nn
 
+from taafs_plugins.activations import SpecError, TrainableActivation, make_activation, parse_spec
+from taafs_plugins.activations.families.expression import SOFT
 from taafs_plugins.symbolic.errors import XNetError
 from taafs_plugins.symbolic.estimator import XNetRegressor
-from taafs_plugins.symbolic.expression import TreeModule
-from taafs_plugins.symbolic.propagation import predict
+from taafs_plugins.symbolic.formulas import number, to_text
 from taafs_plugins.symbolic.tree import Tree
 
 # ReLU is left out: a formula with a kink makes forces jump.
 SMOOTH = ("sin", "cos", "exp", "log", "sqrt", "square", "cube", "tanh", "sigmoid", "identity", "negative")
-
-
-class FormulaActivation(nn.Module):
-    """A fixed elementwise activation given by a tree of one variable.
-
-    Parameters
-    ----------
-    tree : the tree; it is stored in double precision and evaluated in the input's
-    """
-
-    def __init__(self, tree: Tree):
-        super().__init__()
-        self.formula = TreeModule(tree)
-        for number in self.formula.parameters():
-            number.requires_grad_(False)
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Values of the same shape, dtype and device as z."""
-        return torch.func.functional_call(self.formula, {"w": self.formula.w.to(z), "b": self.formula.b.to(z)}, (z[..., None],))
+EVERYWHERE = (("sin", "cos", "square", "cube", "tanh", "sigmoid"), ("+", "-", "*"))  # finite for every input
 
 
 @dataclass(frozen=True)
@@ -47,6 +29,7 @@ class Distilled:
     ----------
     tree : the fitted tree
     expression : SymPy expression in z
+    spec : the formula as a spec of the family ``formula``, for a config of any host; the errors are those of this activation
     rms, largest : root mean square (weighted by how often inputs occur) and largest error over the range, in units of the output
     spread : standard deviation of the curve over the range, same weights: what the errors are to be compared with
     slope_rms : root mean square error of the derivative, same weights: what forces see
@@ -56,6 +39,7 @@ class Distilled:
 
     tree: Tree
     expression: sympy.Expr
+    spec: str
     rms: float
     largest: float
     spread: float
@@ -74,9 +58,19 @@ class Distilled:
         return self.tree.structure.parameters
 
     @property
-    def module(self) -> FormulaActivation:
-        """The formula as a fixed activation."""
-        return FormulaActivation(self.tree)
+    def module(self) -> TrainableActivation:
+        """The formula as a fixed activation, float64."""
+        return make_activation(self.spec, dtype=torch.float64)
+
+    @property
+    def latex(self) -> str:
+        """The expression in LaTeX, numbers of six digits."""
+        return sympy.latex(self.expression.xreplace({value: sympy.Float(value, 6) for value in self.expression.atoms(sympy.Float)}))
+
+    def facts(self) -> dict:
+        """All but the tree, for JSON."""
+        keys = ("spec", "low", "high", "rms", "largest", "spread", "slope_rms", "nodes", "parameters")
+        return {"expression": str(self.expression), "latex": self.latex, **{key: getattr(self, key) for key in keys}}
 
 
 def distil(module: Callable[[torch.Tensor], torch.Tensor], low: float, high: float, weights: np.ndarray | None = None, samples: int = 400,
@@ -105,16 +99,39 @@ def distil(module: Callable[[torch.Tensor], torch.Tensor], low: float, high: flo
         raise XNetError(f"The range {low} ... {high} is empty: give the smallest and the largest input that the activation sees.")
     points = _points(low, high, weights, samples)
     values, slopes = _read(module, points)
-    model = XNetRegressor(**{"unary": SMOOTH, "max_nodes": 6, "random_state": random_state, **options}).fit(points[:, None], values)
-    tree = model.trees_[0]
+    options = {"unary": SMOOTH, "max_nodes": 6, "random_state": random_state, **options}
+    tree, expression, spec = _fitted(module, points, options)
+    act = make_activation(spec, dtype=torch.float64)
     grid = np.linspace(low, high, 2001)
-    exact, _ = _read(module, grid)
-    error, wrong = predict(tree, points[:, None]) - values, _read(FormulaActivation(tree), points)[1] - slopes
+    found, found_slopes = _read(act, points)
     share = _weigh(points, low, high, weights)
     centre = (share * values).sum()
-    return Distilled(tree, model.expressions(["z"])[0], float(np.sqrt((share * error**2).sum())),
-                     float(np.abs(predict(tree, grid[:, None]) - exact).max()), float(np.sqrt((share * (values - centre) ** 2).sum())),
-                     float(np.sqrt((share * wrong**2).sum())), float(low), float(high))  # fmt: skip
+    return Distilled(tree, expression, spec, float(np.sqrt((share * (found - values) ** 2).sum())),
+                     float(np.abs(_read(act, grid)[0] - _read(module, grid)[0]).max()),
+                     float(np.sqrt((share * (values - centre) ** 2).sum())),
+                     float(np.sqrt((share * (found_slopes - slopes) ** 2).sum())), float(low), float(high))  # fmt: skip
+
+
+def _fitted(module: Callable, points: np.ndarray, options: dict) -> tuple[Tree, sympy.Expr, str]:
+    """Tree, expression and spec, first of all functions, then, where that formula has a pole beside the points, of harmless ones."""
+    low, high = points[0], points[-1]
+    beyond = np.linspace(0, SOFT * (high - low), 9)[1:]  # where the activation comes to rest, see families/expression.py
+    outside = [points]
+    for extra in (low - beyond, high + beyond):
+        try:
+            _read(module, extra)
+        except XNetError:
+            continue
+        outside.append(extra)
+    wide = np.sort(np.concatenate(outside))
+    for unary, binary in ((options.pop("unary"), options.pop("binary", None)), EVERYWHERE):
+        model = XNetRegressor(unary=unary, binary=binary, **options).fit(wide[:, None], _read(module, wide)[0])
+        spec = f"formula:{to_text(model.trees_[0])},low={number(low)},high={number(high)}"
+        try:
+            return model.trees_[0], model.expressions(["z"])[0], str(parse_spec(spec))
+        except SpecError as error:
+            problem = error
+    raise XNetError(f"No formula was found that is finite over the range ({problem}); give a smaller range.")
 
 
 def _histogram(weights: np.ndarray | None) -> np.ndarray:

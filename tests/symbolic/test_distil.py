@@ -15,6 +15,7 @@ def test_a_curve_that_is_a_formula_is_found():
     assert found.rms < 1e-9 and found.largest < 1e-8 and found.slope_rms < 1e-8
     assert (found.nodes, found.parameters) == (1, 4)
     assert str(found.expression) == "2*tanh(3*z/2) + 1/4"
+    assert found.spec == "formula:2*tanh(1.5*z)+0.25,low=-2,high=3" and found.latex == r"2 \tanh{\left(\frac{3 z}{2} \right)} + \frac{1}{4}"
 
 
 def test_a_curve_that_is_none_gets_the_error_that_its_module_has():

@@ -7,9 +7,12 @@ Each squash gives ``u`` and the derivatives d^n u/dz^n for n = 1..5, written so 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 MAX_ORDER = 5
+Orders = list[Callable[[], torch.Tensor]]
 
 
 def squash(z: torch.Tensor, kind: str) -> torch.Tensor:
@@ -47,41 +50,49 @@ def derivatives(z: torch.Tensor, u: torch.Tensor, kind: str, order: int) -> list
     """
     if order > MAX_ORDER:
         raise NotImplementedError(f"Derivatives above order {MAX_ORDER} of an activation are not implemented.")
-    if kind == "tanh":
-        s = 1.0 - u * u
-        u2 = u * u
-        all_orders = [
-            lambda: s,
-            lambda: -2.0 * u * s,
-            lambda: s * (6.0 * u2 - 2.0),
-            lambda: s * u * (16.0 - 24.0 * u2),
-            lambda: s * (16.0 + u2 * (-120.0 + 120.0 * u2)),
-        ]
-    elif kind == "softsign":
-        a = 1.0 / (1.0 + torch.abs(z))
-        side = torch.where(z < 0, -torch.ones_like(z), torch.ones_like(z))
-        all_orders = [
-            lambda: a**2,
-            lambda: -2.0 * side * a**3,
-            lambda: 6.0 * a**4,
-            lambda: -24.0 * side * a**5,
-            lambda: 120.0 * a**6,
-        ]
-    elif kind == "algebraic":
-        c2 = 1.0 / (1.0 + z * z)  # 0 where z^2 overflows, as it should be
-        c = torch.sqrt(c2)
-        u2 = u * u
-        all_orders = [
-            lambda: c * c2,
-            lambda: -3.0 * u * c2 * c2,
-            lambda: (12.0 * u2 - 3.0 * c2) * c2 * c2 * c,
-            lambda: u * (45.0 * c2 - 60.0 * u2) * c2**3,
-            lambda: (45.0 * c2 * c2 - 540.0 * u2 * c2 + 360.0 * u2 * u2) * c2**3 * c,
-        ]
-    else:
-        one, zero = torch.ones_like(z), torch.zeros_like(z)
-        all_orders = [lambda: one] + [lambda: zero] * 4
-    return [all_orders[n]() for n in range(order)]
+    every = {"tanh": _tanh, "softsign": _softsign, "algebraic": _algebraic}.get(kind, _linear)(z, u)
+    return [every[n]() for n in range(order)]
+
+
+def _tanh(z: torch.Tensor, u: torch.Tensor) -> Orders:
+    u2 = u * u
+    s = 1.0 - u2
+    return [
+        lambda: s,
+        lambda: -2.0 * u * s,
+        lambda: s * (6.0 * u2 - 2.0),
+        lambda: s * u * (16.0 - 24.0 * u2),
+        lambda: s * (16.0 + u2 * (-120.0 + 120.0 * u2)),
+    ]
+
+
+def _softsign(z: torch.Tensor, u: torch.Tensor) -> Orders:
+    a = 1.0 / (1.0 + torch.abs(z))
+    side = torch.where(z < 0, -torch.ones_like(z), torch.ones_like(z))
+    return [
+        lambda: a**2,
+        lambda: -2.0 * side * a**3,
+        lambda: 6.0 * a**4,
+        lambda: -24.0 * side * a**5,
+        lambda: 120.0 * a**6,
+    ]
+
+
+def _algebraic(z: torch.Tensor, u: torch.Tensor) -> Orders:
+    c2 = 1.0 / (1.0 + z * z)  # 0 where z^2 overflows, as it should be
+    c = torch.sqrt(c2)
+    u2 = u * u
+    return [
+        lambda: c * c2,
+        lambda: -3.0 * u * c2 * c2,
+        lambda: (12.0 * u2 - 3.0 * c2) * c2 * c2 * c,
+        lambda: u * (45.0 * c2 - 60.0 * u2) * c2**3,
+        lambda: (45.0 * c2 * c2 - 540.0 * u2 * c2 + 360.0 * u2 * u2) * c2**3 * c,
+    ]
+
+
+def _linear(z: torch.Tensor, u: torch.Tensor) -> Orders:
+    return [lambda: torch.ones_like(z)] + [lambda: torch.zeros_like(z)] * 4
 
 
 KINDS = ("tanh", "softsign", "algebraic", "linear")

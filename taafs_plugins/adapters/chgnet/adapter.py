@@ -9,12 +9,13 @@ need nothing else.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from taafs_plugins.activations import TrainableActivation, parse_spec
+from taafs_plugins.activations import TrainableActivation, family_names, parse_spec
 from taafs_plugins.activations.spec import Spec, SpecError, nearest
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
@@ -27,6 +28,8 @@ CODE = {"0.4.2": {"model": ("7c4d7ada9fce9857",)}}
 
 # Behind the spec in saved arguments: a process without the adapter ends with CHGNet's KeyError, which shows this text
 HINT = " (call taafs_plugins.enable('chgnet') before chgnet loads this model)"
+
+PICKED = "picked site by site (torch.save the whole model and torch.load it with weights_only=False)"
 
 
 class CHGNetAdapter(Adapter):
@@ -100,7 +103,7 @@ class CHGNetAdapter(Adapter):
         if arguments.get("taafs"):
             return arguments["taafs"]["stock"]
         text = arguments["non_linearity"].removesuffix(HINT)
-        if ":" not in text and "," not in text and (hint := nearest(text.lower(), list(STOCK))):
+        if not set(":,") & set(text) and text not in family_names() and (hint := nearest(text.lower(), list(STOCK))):
             raise SpecError(f"Unknown non_linearity '{text}'. {hint}CHGNet has {', '.join(STOCK)}; a spec looks like 'taafs:chebyshev1'.")
         base = parse_spec(text).get("base", "silu")
         if base not in STOCK:
@@ -130,6 +133,10 @@ class CHGNetAdapter(Adapter):
         arguments["non_linearity"] = conversions[0]["spec"] + HINT if conversions else note["stock"]
         if conversions:
             arguments["taafs"] = {"stock": note["stock"], "conversions": conversions}
+
+    def finish_pick(self, model: nn.Module, members: Mapping[str, str]) -> None:
+        """Saved arguments can name one activation only: they get a text that CHGNet refuses, so that no file loses the pick silently."""
+        model.model_args["non_linearity"] = PICKED
 
     # Export -----------------------------------------------------------------------------------------------------------------
 

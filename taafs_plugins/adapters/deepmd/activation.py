@@ -53,10 +53,15 @@ def host_class(kind: type[TrainableActivation]) -> type:
     return type(f"Deepmd{kind.__name__}", (InDeepmd, kind, ActivationFn), {"__doc__": f"A {kind.__name__} in DeePMD-kit."})
 
 
-def become(holder: nn.Module, built: TrainableActivation, name: str, defaults: Mapping[str, Any]) -> None:
-    """Make a module, an ``ActivationFn`` of DeePMD-kit, the activation that was built; ``name`` is what the config calls it."""
-    state = {**vars(built), "activation": name, "host_defaults": defaults, "unfinished": False, "training": holder.training}
-    holder.__class__ = host_class(type(built))
+def become(holder: nn.Module, made: TrainableActivation, name: str, defaults: Mapping[str, Any]) -> None:
+    """Make a module, an ``ActivationFn`` of DeePMD-kit, the activation that was built; ``name`` is what the config calls it.
+
+    One with numbers in its name comes out of a file and is not in training until its model is put there, so that ``dp convert-backend``
+    writes it in its form for forces (:attr:`InDeepmd.export_form`).
+    """
+    training = holder.training and "theta=" not in name
+    state = {**vars(made), "activation": name, "host_defaults": defaults, "unfinished": False, "training": training}
+    holder.__class__ = host_class(type(made))
     vars(holder).clear()
     vars(holder).update(state)
 
@@ -89,6 +94,23 @@ def _resolved(name: str, defaults: tuple[tuple[str, Any], ...]) -> Spec:
 def _built(name: str, defaults: Mapping[str, Any], width: int | None, dtype: torch.dtype) -> TrainableActivation:
     from deepmd.pt.utils import env
 
+    return built(name, defaults, width, dtype, env.DEVICE)
+
+
+def built(name: str, defaults: Mapping[str, Any], width: int | None, dtype: torch.dtype, device: torch.device | str) -> TrainableActivation:
+    """The activation of a spec whose ``base`` is one of DeePMD-kit's names.
+
+    Parameters
+    ----------
+    name : the spec; with ``theta=`` in it a trained one
+    defaults : values of DeePMD-kit for keys that the spec leaves out
+    width : of the layer, or None where it is not known: ``share=neuron`` then begins with one neuron
+
+    Raises
+    ------
+    SpecError
+        A spec that cannot be used.
+    """
     spec = _resolved(name, tuple(defaults.items()))
     base = spec.get("base", "tanh")
     if base in CORE_NAMES:
@@ -99,7 +121,7 @@ def _built(name: str, defaults: Mapping[str, Any], width: int | None, dtype: tor
     neuron = spec["share"] == "neuron"
     if neuron and width is None:
         spec, width = spec.with_options(theta=None, weights=None), 1
-    return make_activation(spec, replaces, width=width if neuron else None, dtype=dtype, device=env.DEVICE)
+    return make_activation(spec, replaces, width=width if neuron else None, dtype=dtype, device=device)
 
 
 def _stock(name: str) -> nn.Module:

@@ -14,13 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, is_spec
+from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, hooks
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, picked, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
+from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
 from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.activation import CORE_NAMES
@@ -60,11 +63,13 @@ class DeepmdAdapter(Adapter):
                 f"nothing was changed. Reinstall deepmd-kit=={self.tested[-1]} or apply patches/deepmd to your source."
             )
         deepmd_input.install()
+        dpmodel.install()  # which deepmd.pt loads
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
+        dpmodel.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -96,8 +101,10 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
+        deepmd_training.keep_memory(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
+        stages.stage(trainer)
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
@@ -142,8 +149,24 @@ class DeepmdAdapter(Adapter):
         model = deepmd_files.read_checkpoint(path, packages)
         return None if model is None else (model, {})
 
+    def pick_unit(self, site: Site) -> str:
+        return picked.place(site.name)
+
+    def pickable(self, module: nn.Module, site: Site) -> str | None:
+        name = module_name(module)
+        return name if name in CORE_NAMES.values() else None
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        return picked.write(self.sites(model), model, path, source)
+
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
+
+    def reference(self, model: nn.Module, atoms: Any) -> dict[str, Any]:
+        return deepmd_frames.reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        return deepmd_frames.run(model, atoms)["force"][0]
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)

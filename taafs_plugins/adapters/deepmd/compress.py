@@ -237,7 +237,7 @@ def patch_command(module: Any, patches: Patches) -> None:
     @functools.wraps(stock)
     def enable_compression(input_file, *args, **kwargs) -> None:
         try:
-            _with_operator(lambda: stock(input_file, *args, **kwargs))
+            with_operator(lambda: stock(input_file, *args, **kwargs), "dp compress")
         except (RuntimeError, ValueError) as error:
             if isinstance(error, InputError) or not Path(input_file).is_file() or not _file_has_spec(input_file):
                 raise
@@ -250,18 +250,24 @@ def patch_command(module: Any, patches: Patches) -> None:
     patches.replace(module, "enable_compression", enable_compression)
 
 
-def _with_operator(compress: Callable[[], None]) -> None:
-    """Compress; again with the fused operator loaded where the file turns out to call it."""
+def with_operator(work: Callable[[], Any], command: str) -> Any:
+    """Read a frozen file; again with the fused operator loaded where the file turns out to call it.
+
+    Raises
+    ------
+    InputError
+        The operator cannot be built here.
+    """
     try:
-        return compress()
+        return work()
     except RuntimeError as error:
         if "taafs::activation" not in str(error):
             raise
     if operator() is None:
         raise InputError(
-            "dp compress: this file calls the fused operator, which cannot be built here; freeze it again without TAAFS_EXPORT."
+            f"{command}: this file calls the fused operator, which cannot be built here; freeze it again without TAAFS_EXPORT."
         )
-    return compress()
+    return work()
 
 
 def code() -> dict[str, tuple[Any, ...]]:

@@ -169,10 +169,13 @@ def install() -> None:
     """Put the check in front of DeePMD's own reading of inputs; idempotent."""
     from deepmd.utils import argcheck, compat
 
+    from taafs_plugins.adapters.deepmd import backends
+
     if not CHECK:
         for module, name in ((argcheck, "normalize"), (compat, "update_deepmd_input")):
             stock = getattr(module, name)
             CHECK.rebind("deepmd", name, stock, _checking(stock))
+        backends.install(CHECK)
         _check_before_missing_backends()
 
 

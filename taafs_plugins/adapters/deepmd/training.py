@@ -15,6 +15,7 @@ from taafs_plugins.activations.notes import kink_notes
 from taafs_plugins.adapters.deepmd import starts
 from taafs_plugins.adapters.deepmd.input import InputError, carry_specs
 from taafs_plugins.adapters.patching import Patches
+from taafs_plugins.native.allocator import AllocatorError, keep_freed_memory
 from taafs_plugins.training import calibrate
 
 log = logging.getLogger("deepmd.taafs")  # DeePMD-kit shows the records below "deepmd" only
@@ -96,6 +97,21 @@ def _forward(model: torch.nn.Module, system: dict[str, Any]) -> None:
         model(coord.reshape(len(coord), -1, 3), part("atype"), box=part("box"), fparam=part("fparam"), aparam=part("aparam"))
     finally:
         model.train(training)
+
+
+def keep_memory(trainer: Any) -> None:
+    """Keep freed memory in the process where a network of the trainer has a spec (:mod:`taafs_plugins.native.allocator`).
+
+    Raises
+    ------
+    InputError
+        ``TAAFS_MALLOC`` is misspelt.
+    """
+    if any(isinstance(m, TrainableActivation) for model in _models(trainer).values() for m in model.modules()):
+        try:
+            keep_freed_memory(log)
+        except AllocatorError as error:
+            raise InputError(str(error)) from None
 
 
 def report(trainer: Any) -> None:

@@ -119,6 +119,10 @@ class SchNetPackAdapter(Adapter):
         else:
             setattr(site.owner, site.attribute, site.replaces)
 
+    def pickable(self, module: nn.Module, site: Site) -> nn.Module | None:
+        """Anything, but at a gate of SO3net, whose sigmoid stands in the host's code."""
+        return None if _is_gate(site.owner) else module
+
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """From ``best_model``, a Lightning checkpoint, or a file of ``spkdeploy``; the run's ``config.yaml`` gives unit and elements."""
         if self.host not in packages:

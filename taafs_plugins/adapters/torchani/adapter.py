@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from taafs_plugins.activations import TrainableActivation, parse_spec, resolve_spec
@@ -207,6 +208,10 @@ class TorchANIAdapter(Adapter):
                 del layer.activation
                 layer.__class__ = nn.Linear
 
+    def pick_unit(self, site: Site) -> str:
+        """The network: stock TorchANI applies one activation after all its layers."""
+        return site.network
+
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """A model saved whole with ``torch.save(model, path)``."""
         if self.host not in packages:
@@ -224,6 +229,11 @@ class TorchANIAdapter(Adapter):
         from taafs_plugins.adapters.torchani.export import reference
 
         return reference(model, atoms)
+
+    def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
+        from taafs_plugins.adapters.torchani.export import forces
+
+        return forces(model, atoms)
 
 
 def _parsing(original, plugin: TorchANIAdapter):

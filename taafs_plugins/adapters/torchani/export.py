@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchani.arch import ANI
@@ -80,6 +81,23 @@ def reference(model: nn.Module, atoms: Any) -> dict[str, Any]:
     if atoms.pbc.all():
         found["stress"] = atoms.get_stress(voigt=False) / Hartree
     return found
+
+
+def forces(model: nn.Module, atoms: Any) -> torch.Tensor:
+    """See :meth:`Adapter.forces`."""
+    from ase.units import Hartree
+
+    kinds = {name: i for i, name in enumerate(model.symbols)}
+    if unknown := sorted(set(atoms.get_chemical_symbols()) - set(kinds)):
+        raise HostError(f"The model does not know {', '.join(unknown)}; it knows {', '.join(kinds)}.")
+    dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+    numbers = torch.as_tensor(atoms.numbers)[None]
+    x = torch.tensor(atoms.positions, dtype=dtype)[None].requires_grad_()
+    cell = torch.tensor(np.asarray(atoms.cell), dtype=dtype) if atoms.pbc.any() else None
+    pbc = torch.tensor(atoms.pbc) if atoms.pbc.any() else None
+    energy = model((numbers, x), cell, pbc).energies.sum()
+    (slope,) = torch.autograd.grad(energy, x, create_graph=True)
+    return -Hartree * slope[0]
 
 
 def read_model(path: Path) -> nn.Module:
