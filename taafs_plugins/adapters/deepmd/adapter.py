@@ -21,7 +21,7 @@ from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, stages
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, pt_expt, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
@@ -64,12 +64,15 @@ class DeepmdAdapter(Adapter):
             )
         deepmd_input.install()
         dpmodel.install()  # which deepmd.pt loads
+        if "deepmd.pt_expt" in sys.modules:
+            pt_expt.install()
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
         dpmodel.PATCHES.undo()
+        pt_expt.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -108,6 +111,8 @@ class DeepmdAdapter(Adapter):
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
+        if (runtime := sys.modules.get("deepmd.pt_expt.train.training")) is not None and pt_expt.PATCHES:
+            pt_expt.patch_training(runtime, self.trainer_built)
         training = sys.modules.get("deepmd.pt.train.training")
         if training is None or not self.patches or hasattr(training.get_model_for_wrapper, "taafs"):
             return
