@@ -51,7 +51,7 @@ def curves_of_runs(
     ----------
     runs : label -> activations by name, with the same names in each: two models side by side, or checkpoints of one, the oldest first
     path : PNG, SVG or PDF, by its ending
-    span : from -span to span, in units of the scale; with ``inputs`` where the inputs lie, if that is wider
+    span : from -span to span, in units of the scale; with ``inputs`` where the inputs lie and a little beyond
     inputs : name -> values of z that the activation met (:func:`inputs_of`), drawn as a histogram behind the curve
     order : of the derivative that is drawn: 0 for the curve, 2 for its curvature
 
@@ -99,8 +99,8 @@ def _panel(axis, acts: Mapping[str, TrainableActivation], span: float, inputs: n
     scale = float(getattr(first, "scale", 1.0))
     low, high = -span * scale, span * scale
     if inputs is not None and len(inputs):
-        ends = np.quantile(inputs, [0.001, 0.999])
-        low, high = min(low, ends[0]), max(high, ends[1])
+        low, high = np.quantile(inputs, [0.001, 0.999])
+        low, high = low - 0.3 * (high - low or scale), high + 0.3 * (high - low or scale)
         counts, edges = np.histogram(inputs, 60, (low, high))
         shade = axis.twinx()
         shade.stairs(counts, edges, fill=True, color=SKY, alpha=0.4)
