@@ -11,6 +11,7 @@ import taafs_plugins as taafs
 from taafs_plugins import plotting
 from taafs_plugins.cli import app
 from taafs_plugins.cli import plot as command
+from taafs_plugins.errors import TaafsError
 
 
 def network(depth, seed=0, spec="taafs:chebyshev1"):
@@ -113,9 +114,9 @@ def test_frames_are_read_from_a_deepmd_system_and_evenly(tmp_path):
     np.save(system / "set.000" / "box.npy", np.tile(10 * np.eye(3).ravel(), (50, 1)))
     frames = command.read_frames(system)
     assert len(frames) == command.MOST_FRAMES and frames[0].get_chemical_formula() == "H2O" and frames[0].pbc.all()
-    assert frames[1].positions[0, 0] == 18, "every second one"
+    assert frames[0].positions[0, 0] == 0 and frames[-1].positions[0, 0] == 49 * 9
     (tmp_path / "nothing.xyz").write_text("no frames")
-    with pytest.raises(command.PlotError, match="ASE cannot read"):
+    with pytest.raises(TaafsError, match="ASE cannot read"):
         command.read_frames(tmp_path / "nothing.xyz")
     with pytest.raises(command.PlotError, match="is no DeePMD system"):
         command.read_frames(tmp_path)

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from taafs_plugins import plotting
 from taafs_plugins.adapters import adapter_for
+from taafs_plugins.cli import distil
+from taafs_plugins.cli.distil import some
 from taafs_plugins.errors import TaafsError
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -82,20 +84,14 @@ def inputs_on(model: torch.nn.Module, frames: Path) -> dict[str, np.ndarray]:
 
 
 def read_frames(path: Path) -> list[Any]:
-    """At most ``MOST_FRAMES`` frames, evenly through a file that ASE reads or a DeePMD system's folder."""
-    import ase.io
+    """At most ``MOST_FRAMES`` frames, evenly through a file that ASE reads or a DeePMD system's folder.
 
-    if path.is_dir():
-        return read_system(path)
-    try:
-        frames = ase.io.read(path, ":")
-    except Exception as error:  # ASE raises anything for a file it does not know
-        raise PlotError(f"ASE cannot read {path} ({type(error).__name__}); give structures in a format it knows.") from None
-    return _some(frames)
-
-
-def _some(frames: list) -> list:
-    return frames[:: max(1, len(frames) // MOST_FRAMES)][:MOST_FRAMES]
+    Raises
+    ------
+    PlotError, FramesError
+        A folder that is no system; a file that is not there or that ASE cannot read.
+    """
+    return some(read_system(path) if path.is_dir() else distil.read_frames(path), MOST_FRAMES)
 
 
 def read_system(folder: Path) -> list[Any]:
@@ -113,7 +109,7 @@ def read_system(folder: Path) -> list[Any]:
         boxes = np.load(part / "box.npy") if pbc else None
         for i, coord in enumerate(np.load(part / "coord.npy")):
             frames.append(Atoms(symbols, coord.reshape(-1, 3), cell=boxes[i].reshape(3, 3) if pbc else None, pbc=pbc))
-    return _some(frames)
+    return frames
 
 
 def drawn(act: torch.nn.Module, span: float, columns: int = 60, rows: int = 12) -> str:
