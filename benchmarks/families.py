@@ -1,6 +1,7 @@
 """Training steps of the families of one formula beside the stock activation: paired, interleaved runs in one process.
 
     python benchmarks/families.py                      # DeePMD water, per layer and per neuron, about five minutes
+    python benchmarks/families.py --part torchani      # ANI-1x architecture, 32 molecules
     python benchmarks/families.py --part mlp --spec leaf
 
 Writes ``results/families-PART.csv``. One thread, CPU time. Started with malloc's thresholds held, or a step's time would depend on what
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import speed
+import speed_hosts
 import speed_work as work
 import torch
 import typer
@@ -24,7 +26,12 @@ RESULTS = Path(__file__).parent / "results"
 SPECS = ("leaf", "ahaf", "molu", "molu:trained", "pelu", "swish", "adact")
 LIMITS = {"adact": 1.5}
 PINNED = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "268435456"}
-PARTS = {"deepmd": work.deepmd_step, "mlp": lambda spec: work.mlp(spec, "tanh", torch.float64, 10_000)}
+# what makes the two steps, the stock activation, the dtype
+PARTS = {
+    "deepmd": (work.deepmd_step, "tanh", "float64"),
+    "torchani": (speed_hosts.torchani_step, "celu(0.1)", "float32"),
+    "mlp": (lambda spec: work.mlp(spec, "tanh", torch.float64, 10_000), "tanh", "float64"),
+}
 
 
 def pin_malloc() -> None:
@@ -44,11 +51,12 @@ def main(
         raise typer.BadParameter(f"unknown part {part}; choose from {', '.join(PARTS)}")
     pin_malloc()
     torch.set_num_threads(1)
+    steps, stock, dtype = PARTS[part]
     rows = []
     for name in spec or SPECS:
         for who in share or ("layer", "neuron"):
             text = f"{name},share={who}"
-            row = speed.row_of(part, text, "tanh", "float64", 1, 0, *speed.compare(*PARTS[part](text), pairs, 1))
+            row = speed.row_of(part, text, stock, dtype, 1, 0, *speed.compare(*steps(text), pairs, 1))
             rows.append(row)
             verdict = "within" if row.ratio <= LIMITS.get(name, 1.1) else "above"
             print(f"{speed.table([row]).splitlines()[-1]} {verdict} {LIMITS.get(name, 1.1)}", flush=True)

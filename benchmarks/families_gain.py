@@ -2,7 +2,8 @@
 
     python benchmarks/families_gain.py select --data copper   # each activation at each learning rate, seed 1, judged on validation frames
     python benchmarks/families_gain.py final --data copper    # each at its best, three seeds, AdAct picked after its own run
-    python benchmarks/families_gain.py report                 # ratios to the best stock activation; docs/families.md
+    python benchmarks/families_gain.py report                 # tables, with ratios to the best stock activation
+    python benchmarks/families_gain.py page                   # the same into docs/families.md
 
 Every finished run is one line of ``benchmarks/results/families.jsonl``; an interrupted program goes on where it stopped. ``--size
 small`` (a minute a run) is for a first look, ``--size full`` (about 8 minutes a run) for a result.
@@ -13,12 +14,13 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
+from families_page import PAGE, best, tables, write_page
 from rich.console import Console
 
 from taafs_plugins.errors import TaafsError
@@ -32,24 +34,10 @@ console = Console()
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-def load(size: str) -> list[dict]:
-    """Finished runs of one size."""
+def load(size: str | None = None) -> list[dict]:
+    """Finished runs of one size, or all."""
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return [row for row in map(json.loads, lines) if row["size"] == size]
-
-
-def score(row: dict) -> float:
-    """Mean of the log energy and log force RMSE on validation frames."""
-    return float(np.log([row["validation_energy"], row["validation_force"]]).mean())
-
-
-def best(rows: list[dict]) -> dict[str, float]:
-    """activation -> learning rate with the best validation score of seed 1."""
-    choice: dict[str, tuple[float, float]] = {}
-    for row in rows:
-        if row["seed"] == 1:
-            choice[row["activation"]] = min(choice.get(row["activation"], (np.inf, 0.0)), (score(row), row["learning_rate"]))
-    return {activation: rate for activation, (_, rate) in choice.items()}
+    return [row for row in map(json.loads, lines) if size in (None, row["size"])]
 
 
 def run_all(name: str, size: str, grid: list[tuple[str, float, int]]) -> None:
@@ -108,5 +96,21 @@ def final(data: Data = "all", size: SizeOption = "small", seeds: str = "1,2,3") 
         run_all(name, size, [(*setting, int(seed)) for seed in seeds.split(",") for setting in settings.items()])
 
 
+@app.command()
+def report() -> None:
+    """Print the tables from the stored runs."""
+    print(tables(load()))
+
+
+@app.command()
+def page() -> None:
+    """Write the tables into docs/families.md."""
+    write_page(load())
+    console.print(f"Wrote {PAGE}")
+
+
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except TaafsError as error:
+        sys.exit(str(error))

@@ -147,6 +147,8 @@ def staged(
         stock()
         return value
 
+    if hasattr(stock, "_wrapped_by_lr_sched"):  # torch's schedules look for their mark, and warn where it is gone
+        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
     optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
     return optimizer
 

@@ -18,6 +18,7 @@ STUDIES = {
     "chgnet-iron": "chgnet_finetune.py",
     "schnetpack-rmd17": "schnetpack_gain.py",
     "torchani-molecules": "torchani_gain.py",
+    "families": "families_gain.py",
 }
 
 

@@ -18,6 +18,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import nn
 
 from taafs_plugins import convert, data
+from taafs_plugins.activations.stock import fixed_activation
 
 SYMBOLS, NUMBERS = ("H", "C", "N", "O"), (1, 6, 7, 8)
 KCAL = 627.5094738898777  # kcal/mol in a Hartree
@@ -120,12 +121,13 @@ def errors(networks: nn.Module, molecules: list[Molecule]) -> dict[str, float]:
 
 
 def build(activation: str, dims: tuple[int, ...], seed: int, width: int) -> nn.Module:
-    """Networks by seed. ``activation``: ``celu`` or ``gelu``, or either with a spec behind a ``+``."""
+    """Networks by seed. ``activation``: ``celu``, ``gelu``, another stock name, or one with a spec behind a ``+``."""
     from torchani.nn import ANINetworks
 
     torch.manual_seed(seed)
     base, _, spec = activation.partition("+")
-    networks = ANINetworks.build(SYMBOLS, width, {}, activation=base, bias=True, default_dims=dims)
+    known = base if base in ("celu", "gelu") else fixed_activation(base)[1]  # TorchANI knows two by name, and takes modules
+    networks = ANINetworks.build(SYMBOLS, width, {}, activation=known, bias=True, default_dims=dims)
     if spec:
         convert(networks, spec)
     return networks
