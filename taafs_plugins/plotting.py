@@ -13,7 +13,7 @@ from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.base import derivatives
 from taafs_plugins.files import replacing
 
-# Okabe and Ito's colours, which people with any colour vision tell apart: vermillion, blue, orange, bluish green; behind curves sky blue
+# Okabe and Ito's colours, which people with any colour vision tell apart: vermilion, blue, orange, bluish green; behind curves sky blue
 PALETTE = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000")
 SKY = "#56B4E9"
 
