@@ -27,7 +27,7 @@ SPEC = "taafs:chebyshev1"
 # Each side's rate: the best of those tried on validation frames of Cu (docs/results.md). Comparing at one common rate would mislead.
 RATES = {"tanh": 1e-2, SPEC: 2e-3}
 PAIRS = 60
-# for each minute: on a busy machine training takes longer and is not cut short. After 670 steps tanh's water still finds holes and heats up.
+# for each minute: on a busy machine training takes longer and is not cut short. After 670 steps tanh's water finds holes and heats up.
 LEAST_STEPS = 800
 MD_STEPS = 500
 # ps. tanh's own total energy is flat at this step; at 0.5 fs Verlet's error of water's O-H bonds would hide everything else.
