@@ -25,7 +25,7 @@ def opening(spec: str, minutes: float) -> str:
     """The first lines."""
     return (
         f'The same DeePMD-kit input twice: "activation_function": "tanh", and "{spec}".\n'
-        f"A step is timed, both train for {minutes:g} minutes side by side, then LAMMPS runs both."
+        f"A step is timed, both train for about {minutes:g} minutes side by side, then LAMMPS runs both."
     )
 
 
