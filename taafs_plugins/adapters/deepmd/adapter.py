@@ -104,7 +104,7 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
-        deepmd_training.keep_memory(trainer)
+        deepmd_training.prepare(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
         stages.stage(trainer)

@@ -10,6 +10,7 @@ from typing import Any
 
 from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
 from taafs_plugins.activations.spec import nearest
+from taafs_plugins.adapters.deepmd import optimizers
 from taafs_plugins.adapters.patching import HostError, Patches
 
 DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
@@ -79,6 +80,9 @@ def check(config: dict, backend: str) -> None:
             raise InputError(f"{place}: {error}") from None
         if backend == "pt_expt" and spec.get("scale") == "auto":
             raise InputError(f"{place}: scale=auto is not measured by --pt-expt; give a number, such as scale=1, or run: dp --pt train ...")
+    sharded = (config.get("training") or {}).get("zero_stage") or 0
+    if _has_spec(config.get("model", config)) and sharded > 1:
+        raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
     _check_supported(config.get("model", config), LAYERS_ONLY if backend == "pt_expt" else DESCRIPTORS)
 
 
@@ -105,9 +109,10 @@ def with_resolved_specs(config: dict) -> dict:
     from taafs_plugins.adapters.deepmd.adapter import ADAPTER
 
     config = copy.deepcopy(config)
+    defaults = optimizers.defaults(config, {"base": "tanh", **ADAPTER.defaults})
     for part, _ in activation_names(config):
         if is_spec(part[WORD]):
-            spec = resolve_spec(part[WORD], {"base": "tanh", **ADAPTER.defaults})
+            spec = resolve_spec(part[WORD], defaults)
             part[WORD] = str(spec)
     return config
 
