@@ -72,19 +72,20 @@ def convert(
     model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit (a checkpoint), CHGNet, SchNetPack or TorchANI.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
     spec: Annotated[str, typer.Option(help="For example taafs:chebyshev1; 'taafs families' and 'taafs bases' list what there is.")],
-    site: Annotated[list[str] | None, typer.Option(help="Name, group or shell pattern of sites; repeatable. Default: the host's own.")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Name, group or pattern of sites; repeatable. Default: the host's.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Put trainable activations into a stock model file; it predicts what it did, until it is trained on. Open only files you trust."""
     check_output(output, overwrite, model)
     import taafs_plugins as taafs
+    from taafs_plugins.adapters import adapter_for
     from taafs_plugins.files import replacing
     from taafs_plugins.md.export import read_model
 
     live = read_model(model)[0]
     report = taafs.convert(live, spec, sites=site or None)
     with replacing(output) as written:
-        note = taafs.adapter_for(live).write_model(live, written, model)
+        note = adapter_for(live).write_model(live, written, model)
     console.print(f"{report}\nWrote {output}. {note}", markup=False, highlight=False, soft_wrap=True)
 
 
