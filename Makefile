@@ -10,7 +10,7 @@ export TAAFS_DATA_MIRROR ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint docs format env clean
+.PHONY: matrix help demo test test-fast lint docs format env clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: env ## rules, layout, spelling, types and the examples in docstrings (unde
 docs: env ## the site in build/site, with the results of the last make test (seconds)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
+
+matrix: ## the kernels and core tests with each torch in an environment of its own; docs/torch-versions.md (an hour)
+	./scripts/matrix
 
 format: env ## layout and import order as make lint wants them
 	$(BIN)/ruff check --fix .

@@ -74,40 +74,53 @@ def hints(path: Path) -> dict[str, Any]:
     HostError
         The run used another unit of length or energy than exported files have.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for folder in (path.parent, path.parent.parent):
-        if (folder / "config.yaml").is_file():
-            break
-    else:
+    folder = next((folder for folder in (path.parent, path.parent.parent) if (folder / "config.yaml").is_file()), None)
+    config = None if folder is None else _config(folder / "config.yaml")
+    if config is None:
         return {}
-
-    def value(key: str) -> Any:
-        try:
-            return OmegaConf.select(config, key)
-        except OmegaConfBaseException:  # what only hydra could resolve
-            return None
-
     found: dict[str, Any] = {}
-    try:
-        config = OmegaConf.load(folder / "config.yaml")
-    except Exception:  # not a config of spktrain
-        return {}
-    length = value("data.distance_unit")
+    length = _value(config, "data.distance_unit")
     if length is not None and str(length).lower() not in LENGTHS:
         raise HostError(f"{path} was trained in {length}; exported files are in Angstrom, so train with data.distance_unit=Ang.")
-    unit = value(f"data.property_units.{value('globals.energy_key') or 'energy'}")
+    unit = _value(config, f"data.property_units.{_value(config, 'globals.energy_key') or 'energy'}")
     if unit is not None:
         if str(unit).lower() not in UNITS:
             raise HostError(f"{path} was trained with energies in {unit}; exported files know {', '.join(sorted(set(UNITS.values())))}.")
         found["energy_unit"] = UNITS[str(unit).lower()]
-    for start in (Path.cwd(), *folder.resolve().parents):  # where spktrain was called: the saved config keeps it as a name only
+    database = _database(config, folder)
+    return found if database is None else found | _frames(database)
+
+
+def _config(path: Path) -> Any:
+    """What is in a ``config.yaml``, or None when it is not one of spktrain."""
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.load(path)
+    except Exception:
+        return None
+
+
+def _value(config: Any, key: str) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # what only hydra could resolve
+        return None
+
+
+def _database(config: Any, folder: Path) -> Path | None:
+    """The run's data, below the folder where spktrain was called, which the saved config keeps as a name only."""
+    from omegaconf import OmegaConf
+
+    for start in (Path.cwd(), *folder.resolve().parents):
         OmegaConf.update(config, "run.work_dir", str(start), force_add=True)
-        data = value("data.datapath")
+        data = _value(config, "data.datapath")
         if data is not None and (start / str(data)).is_file():
-            return found | _frames(start / str(data))
-    return found
+            return start / str(data)
+    return None
 
 
 def _frames(database: Path) -> dict[str, Any]:
