@@ -107,7 +107,7 @@ def run_iris(seed: int) -> dict:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     x, y = load_iris(return_X_y=True)
-    model = XNetClassifier(rounds=0, listed=60, max_nodes=4, size_penalty=2.0, random_state=seed)
+    model = XNetClassifier(rounds=0, listed=20, starts=3, size_penalty=2.0, random_state=seed)
     start = time.perf_counter()
     scores = cross_val_score(model, x, y, cv=StratifiedKFold(10, shuffle=True, random_state=seed))
     seconds = time.perf_counter() - start

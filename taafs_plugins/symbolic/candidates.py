@@ -1,4 +1,4 @@
-"""Trees of a classifier beside those of the search: straight ones, and both added; which is kept is judged inside the training data.
+"""Trees of a classifier beside those of the search: straight ones, and both added; which are kept is judged inside the training data.
 
 One class against the rest by least squares hides a class that lies between two others; trees with all variables in them don't.
 """

@@ -15,7 +15,7 @@ from taafs_plugins.symbolic.estimator import XNetBase
 from taafs_plugins.symbolic.propagation import backward, forward, jacobian, predict
 from taafs_plugins.symbolic.tree import Tree
 
-LOGIT_PRICE = 1e-2  # times the mean square of the logits: keeps them finite where classes are separable
+LOGIT_PRICE = 1e-4  # times the mean square of the logits: keeps them finite where classes are separable
 
 
 class XNetClassifier(ClassifierMixin, XNetBase):
