@@ -10,7 +10,7 @@ export TAAFS_DATA_MIRROR ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format env clean
+.PHONY: help demo test test-fast lint docs format env clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,14 +21,14 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/find-python
 	@test -n "$(PYTHON)" || { echo "Python 3.12 was not found; install it or run: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Creating $(VENV) with $(PYTHON): about 3 minutes and 6.4 GB, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,test,docs]'
 	@touch $@
 
-demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (about 10 minutes)
+demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (about 6 minutes)
 	$(BIN)/taafs demo --overwrite
 
 test: env ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --junitxml=build/tests.xml
 
 test-fast: env ## the core's tests, without those that take minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests
@@ -39,6 +39,10 @@ lint: env ## rules, layout, spelling, types and the examples in docstrings (unde
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_doctests.py
+
+docs: env ## the site in build/site, with the results of the last make test (seconds)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 format: env ## layout and import order as make lint wants them
 	$(BIN)/ruff check --fix .

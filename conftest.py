@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,3 +25,11 @@ def registries_stay():
     for now, before in ((registry._FAMILIES, families), (bases._REGISTRY, known)):
         now.clear()
         now.update(before)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no worker is left alone with one at the end: integration tests, those of few (hence long) tests first."""
+    count = Counter(item.path for item in items)
+    core = Path(__file__).resolve().parent / "tests"
+    items.sort(key=lambda item: (item.path.is_relative_to(core), count[item.path], str(item.path)))

@@ -6,15 +6,20 @@ Pages are written for reading in the repository, where ``../CONTRIBUTING.md`` is
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 
-from mkdocs.structure.files import File
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import features_table  # noqa: E402  beside this file
+
 PREFIX = "repository"
+RESULTS = ROOT / "build" / "tests.xml"
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 # pages of the repository that are in the navigation
-ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md")
+EXAMPLES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))
+ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", *EXAMPLES)
 
 
 def in_repository(source: str) -> str:
@@ -22,7 +27,7 @@ def in_repository(source: str) -> str:
     return source.removeprefix(f"{PREFIX}/") if source.startswith(f"{PREFIX}/") else f"docs/{source}"
 
 
-def on_site(path: str) -> str:
+def site_path(path: str) -> str:
     """The path on the site of a file of the repository; a folder is its README."""
     if (ROOT / path).is_dir():
         path = f"{path}/README.md"
@@ -54,6 +59,8 @@ def outside(pages: list[str]) -> set[str]:
 
 def on_files(files, config):
     """Add what pages link to."""
+    from mkdocs.structure.files import File
+
     pages = [in_repository(file.src_uri) for file in files if file.src_uri.endswith(".md")]
     for path in sorted(outside([*pages, *ALWAYS]) | set(ALWAYS)):
         files.append(File.generated(config, f"{PREFIX}/{path}", abs_src_path=str(ROOT / path)))
@@ -65,7 +72,16 @@ def on_page_markdown(markdown, page, config, files):
     source = page.file.src_uri
 
     def rewritten(match):
-        target = on_site(linked(in_repository(source), match["target"]))
+        target = site_path(linked(in_repository(source), match["target"]))
         return f"{match['before']}{posixpath.relpath(target, posixpath.dirname(source) or '.')}{match['anchor'] or ''}"
 
+    if source == "features.md":
+        markdown = markdown.replace("<!-- features -->", features())
     return LINK.sub(rewritten, markdown)
+
+
+def features() -> str:
+    """The table of features, where the tests were run."""
+    if not RESULTS.is_file():
+        return "*The tests were not run before this site was built: `make test`, then `make docs`.*"
+    return features_table.table(features_table.results(RESULTS))

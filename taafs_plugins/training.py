@@ -38,13 +38,6 @@ def _coefficient_ids(model: nn.Module) -> set[int]:
 def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None = None) -> list[dict[str, Any]]:
     """Two parameter groups for a torch optimiser: the host's own weights, and all coefficients.
 
-    >>> from taafs_plugins import make_activation
-    >>> model = nn.Sequential(nn.Linear(3, 4), make_activation("taafs:chebyshev1"), nn.Linear(4, 1))
-    >>> [(group["name"], group["lr"]) for group in parameter_groups(model, lr=1e-3, coefficient_lr=1e-2)]
-    [('weights', 0.001), ('coefficients', 0.01)]
-    >>> count_parameters(model), list(trainable_activations(model))
-    (29, ['1'])
-
     Parameters
     ----------
     lr : learning rate of the host's weights
@@ -54,6 +47,15 @@ def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None =
     ------
     SpecError
         The model has no trainable activation.
+
+    Examples
+    --------
+    >>> from taafs_plugins import make_activation
+    >>> model = nn.Sequential(nn.Linear(3, 4), make_activation("taafs:chebyshev1"), nn.Linear(4, 1))
+    >>> [(group["name"], group["lr"]) for group in parameter_groups(model, lr=1e-3, coefficient_lr=1e-2)]
+    [('weights', 0.001), ('coefficients', 0.01)]
+    >>> count_parameters(model), list(trainable_activations(model))
+    (29, ['1'])
     """
     ids = _coefficient_ids(model)
     if not ids:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "taafs_plugins"
 # From the ground up; rooms of one floor don't know each other.
 FLOORS = [
     ["errors", "moved"], ["data", "files", "native"], ["activations"], ["training"], ["two_stage"], ["symbolic", "adapters"],
-    ["conversion", "coefficients", "plotting", "pick"], ["md", "testing"], ["experiments", "configs", "entry_points"], ["cli"],
+    ["conversion", "coefficients", "plotting", "pick", "choose"], ["md", "testing"], ["experiments", "configs", "entry_points"], ["cli"],
     ["__main__"],
 ]  # fmt: skip
 # These use the package as a user does, by its public names.

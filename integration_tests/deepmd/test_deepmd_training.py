@@ -22,8 +22,6 @@ from conftest_deepmd import (
 from lammps_runs import single_point
 
 import taafs_plugins as taafs
-from taafs_plugins.adapters.deepmd import input as deepmd_input
-from taafs_plugins.adapters.deepmd import training as deepmd_training
 from taafs_plugins.adapters.deepmd.files import read_checkpoint
 
 SITES = 4 * 2 + 2 * 2
@@ -117,15 +115,6 @@ def test_every_path_carries_the_scale(measured, small_water, tmp_path):
     for act in taafs.trainable_activations(live).values():
         act.set_scale(1.0)
     assert largest_difference(ours, live_values(live, small_water[0])) > 1e-3
-
-
-def test_distributed_training_asks_for_a_number(small_water):
-    class Trainer:
-        model = model_of(water_input("taafs:bspline,scale=auto", small_water))
-        is_distributed = True
-
-    with pytest.raises(deepmd_input.InputError, match="measured by one process"):
-        deepmd_training.measure_scales(Trainer)
 
 
 def two_tasks(activation: str, systems: list[str], steps: int) -> dict:

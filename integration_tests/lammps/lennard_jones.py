@@ -31,9 +31,22 @@ class LennardJones(torch.nn.Module):
         return torch.zeros(pos.shape[0], dtype=pos.dtype, device=pos.device).index_add(0, idx_i, pair)
 
 
-def export(path, **changes):
-    """Write the model; ``changes`` go into its metadata."""
+class WithConstant(torch.nn.Module):
+    """Lennard-Jones and ``constant`` eV per atom, as models with atomic energies; not a number where two atoms are nearer than ``hole``."""
+
+    def __init__(self, constant: float, hole: float = 0.0):
+        super().__init__()
+        self.lj, self.constant, self.hole = LennardJones(), constant, hole
+
+    def forward(self, pos: torch.Tensor, Z: torch.Tensor, idx_i: torch.Tensor, idx_j: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        energies = self.lj(pos, Z, idx_i, idx_j, offsets) + self.constant
+        r2 = (pos[idx_j] + offsets - pos[idx_i]).square().sum(1)
+        return torch.where((r2 < self.hole**2).any(), torch.full_like(energies, float("nan")), energies)
+
+
+def export(path, model=None, **changes):
+    """Write the model, or another one of the same elements and cutoff; ``changes`` go into its metadata."""
     facts = {"host": "lj", "cutoff": CUTOFF, "hops": 1, "modes": ("owner", "ghost"), "energy_unit": "eV", "elements": (10, 18)}
     metadata = Metadata(**{**facts, "dtype": "float64", **changes})
-    write(torch.jit.script(LennardJones().to(DTYPES[metadata.dtype])), path, metadata)
+    write(torch.jit.script((model or LennardJones()).to(DTYPES[metadata.dtype])), path, metadata)
     return path

@@ -95,3 +95,17 @@ def test_the_script_is_taken_apart():
     ):
         with pytest.raises(ScriptError, match=wrong):
             split(text)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("neigh_modify every 1 exclude group gone all", "Hidden atoms"), ("neigh_modify include gone", "Hidden atoms"),
+        ("fix g all gcmc 1 5 5 1 12345 300 -0.3 0.3", "fix gcmc needs the plugin"), ("include other.lmp", "fix widom needs the plugin"),
+    ],
+)  # fmt: skip
+def test_what_hides_atoms_is_refused(tmp_path, monkeypatch, line, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.lmp").write_text("fix w all widom 1 5 1 12345 300\n")
+    with pytest.raises(ScriptError, match=words):
+        split(f"pair_style taafs\npair_coeff * * model.pt Ar\n{line}\nrun 1\n")

@@ -158,7 +158,6 @@ def test_two_ddp_processes_keep_equal_coefficients(folder):
     [
         (["+taafs=chebishev1"], "Could not find 'taafs/chebishev1'"),  # Hydra's own words; it lists the bases
         (["+taafs=chebyshev1", "+model.representation.activation.degre=5"], "unknown key 'degre'. Did you mean 'degree'?"),
-        (["+model.representation.activation='taafs:bspline,gird=7'"], "unknown key 'gird'. Did you mean 'grid'?"),
         (["+model.output_modules.0.activation=tafs:bspline"], "Unknown family 'tafs'. Did you mean 'taafs'?"),
     ],
 )

@@ -92,15 +92,17 @@ def make_activation(
     defaults : a host's defaults for keys that the spec leaves out
     dtype, device : of the coefficients; default: torch's
 
-    >>> act = make_activation("taafs:bspline,grid=5", replaces="silu")
-    >>> z = torch.linspace(-3, 3, 7)
-    >>> torch.equal(act(z), torch.nn.functional.silu(z))  # theta = 0: the stock activation to the last bit
-    True
-
     Raises
     ------
     SpecError
         A spec that cannot be used, or ``share=neuron`` without ``width``.
+
+    Examples
+    --------
+    >>> act = make_activation("taafs:bspline,grid=5", replaces="silu")
+    >>> z = torch.linspace(-3, 3, 7)
+    >>> torch.equal(act(z), torch.nn.functional.silu(z))  # theta = 0: the stock activation to the last bit
+    True
     """
     resolved = resolve_spec(spec, defaults)
     return find_family(resolved.family).build(resolved, Place(replaces, width, dtype, device))

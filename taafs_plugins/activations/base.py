@@ -6,7 +6,8 @@ Whatever handles activations (conversion, coefficient files, training, plots, ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from taafs_plugins.activations.stock import fixed_activation
 
 # What a spec says of the start or of the numbers themselves: without meaning for numbers that are stored beside it.
 _NOT_STORED = ("base", "init", "seed")
+SUCCESSOR, STAYS = "_taafs_successor", True  # on a tensor: the one that took its place, or that it was given once more
 EXPORT_FORMS = ("plain", "folded", "operator")
 
 
@@ -227,7 +229,38 @@ class TrainableActivation(nn.Module):
         state_dict = {name: value for name, value in state_dict.items() if name != key}
         if type(self).get_extra_state is not nn.Module.get_extra_state:  # a file may keep numbers only
             state_dict[key] = self.get_extra_state()
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        with self._kept_shared(state_dict, prefix):
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> TrainableActivation:
+        """Moves, casts and materialises; what is shared stays shared."""
+        with self._kept_shared():
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @contextmanager
+    def _kept_shared(self, given: Mapping[str, Any] | None = None, prefix: str = "") -> Iterator[None]:
+        """Around what replaces tensors one module at a time (``assign=True``, ``to_empty``): sets that are shared stay shared.
+
+        A replaced tensor remembers its successor. A module that still holds it takes that one too, with the numbers of its own, so that
+        the last one's numbers hold, as in loading without ``assign``. ``given``: the state dict whose tensors the module may take.
+        """
+        both: tuple[dict[str, Any], ...] = (self._parameters, self._buffers)
+        before = [(held, name, tensor) for held in both for name, tensor in held.items() if tensor is not None]
+        yield
+        for held, name, old in before:
+            own, newest = held.get(name), getattr(old, SUCCESSOR, None)
+            if own is None or (own is old and (given is None or given.get(f"{prefix}{name}") is not own)):
+                continue
+            while (further := getattr(newest, SUCCESSOR, None)) is not None and further is not STAYS:
+                newest = further
+            newest = old if newest is STAYS else newest
+            if newest is not None and (newest.device, newest.dtype, newest.shape) == (own.device, own.dtype, own.shape):
+                newest.data.copy_(own.data)
+                own = held[name] = newest
+            setattr(old, SUCCESSOR, own if own is not old else STAYS)
+            if own is not old and hasattr(own, SUCCESSOR):  # an earlier one that came back
+                setattr(own, SUCCESSOR, STAYS)
 
     def extra_repr(self) -> str:
         """The spec and the replaced activation, for ``print(model)``."""

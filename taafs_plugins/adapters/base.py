@@ -215,11 +215,6 @@ class Adapter(ABC):
     def finish_pick(self, model: nn.Module, members: Mapping[str, str]) -> None:  # noqa: B027 - most hosts need nothing
         """Called after a pick with the member of each part."""
 
-    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
-        """Write a model that was read from ``source`` and has stock activations now; what to do with it next is returned, a sentence."""
-        torch.save(model, path)
-        return f"Load it with torch.load('{path.name}', weights_only=False) and train it as any model of {self.host}."
-
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         """The live model in ``path`` with what the file or its folder says beside it, or None when it is not a file of this host.
 
@@ -280,3 +275,28 @@ class Adapter(ABC):
             f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.symbolic.choose.choose(model, loss) "
             "with the loss of your own training."
         )
+
+    def chosen_by(self, by: str | None) -> str:
+        """What gets an activation of its own where one is chosen: ``site``, ``network`` or ``group``; ``by`` is what a user asked for.
+
+        Raises
+        ------
+        HostError
+            Finer than this host's files can say.
+        """
+        return by or "site"
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        """Write a model that was read from ``source`` and changed, in a form that the host loads.
+
+        Returns
+        -------
+        a sentence that says how it is trained on
+
+        Raises
+        ------
+        HostError
+            Activations that the host's files cannot name; ``path`` is not written then.
+        """
+        torch.save(model, path)
+        return f"Load it with torch.load('{path.name}', weights_only=False) and train it as any model of {self.host}."

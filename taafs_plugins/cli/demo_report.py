@@ -25,7 +25,7 @@ def opening(spec: str, minutes: float) -> str:
     """The first lines."""
     return (
         f'The same DeePMD-kit input twice: "activation_function": "tanh", and "{spec}".\n'
-        f"A step is timed, both train for {minutes:g} minutes side by side, then LAMMPS runs both."
+        f"A step is timed, both train for about {minutes:g} minutes side by side, then LAMMPS runs both."
     )
 
 
@@ -44,10 +44,7 @@ def accuracy(rows: dict[str, dict], steps: int, times: dict, console: Console) -
         console,
         ("numbers", f"trained ones; TAAFS adds {added}, a set for each layer."),
         ("errors", f"root mean square over {frames} frames. Below 1 in the last line: TAAFS is better."),
-        (
-            "a step",
-            f"median of {times['pairs']} pairs timed in turn, quartiles {times['low']:.2f}-{times['high']:.2f}. Good: below {SLOWER}.",
-        ),
+        ("a step", f"median of {times['pairs']} pairs in turn, quartiles {times['low']:.2f}-{times['high']:.2f}. Good: below {SLOWER}."),
     )
 
 
@@ -107,9 +104,7 @@ def verdict(rows: dict[str, dict], times: dict) -> str:
     moved = {name: row["moved"] for name, row in rows.items()}
     jumped = [name for name, distance in moved.items() if not distance < JUMP]
     if jumped:
-        sentence += (
-            f" In LAMMPS the total energy of {' and of '.join(jumped)} jumped: train longer (--minutes) before such a model is used."
-        )
+        sentence += f" In LAMMPS the total energy of {' and of '.join(jumped)} jumped: train longer (--minutes) before using such a model."
     else:
         stock, ours = (abs(row["drift"]) for row in rows.values())
         held = "its drift is within the rule" if lammps.drift_passes(ours, stock) else f"its drift is {ours / stock:.1f} times tanh's"

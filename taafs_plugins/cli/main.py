@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from taafs_plugins.errors import TaafsError, how_to_install
+from taafs_plugins.errors import how_to_install
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: more threads were far slower on small machines
 
@@ -68,23 +68,43 @@ def sites(model: Path) -> None:
 
 
 @app.command()
-def plot(
-    model: Path,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("curves.png"),
-    span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
+def convert(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit (a checkpoint), CHGNet, SchNetPack or TorchANI.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    spec: Annotated[str, typer.Option(help="For example taafs:chebyshev1; 'taafs families' and 'taafs bases' list what there is.")],
+    site: Annotated[list[str] | None, typer.Option(help="Name, group or shell pattern of sites; repeatable. Default: the host's own.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the learned curves of a model file next to the stock activations."""
+    """Put trainable activations into a stock model file; it predicts what it did, until it is trained on. Open only files you trust."""
     check_output(output, overwrite, model)
     import taafs_plugins as taafs
+    from taafs_plugins.files import replacing
     from taafs_plugins.md.export import read_model
-    from taafs_plugins.plotting import curves
 
-    acts = taafs.trainable_activations(read_model(model)[0])
-    if not acts:
-        raise TaafsError(f"{model} has no trainable activation.")
-    curves(acts, output, span)
-    console.print(f"Wrote {output}", markup=False, highlight=False, soft_wrap=True)
+    live = read_model(model)[0]
+    report = taafs.convert(live, spec, sites=site or None)
+    with replacing(output) as written:
+        note = taafs.adapter_for(live).write_model(live, written, model)
+    console.print(f"{report}\nWrote {output}. {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plot(
+    models: Annotated[list[Path], typer.Argument(help="Model files: one, two to compare, or checkpoints of one run, oldest first.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG, SVG or PDF to write.")] = Path("curves.png"),
+    span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
+    frames: Annotated[
+        Path | None, typer.Option(help="Structures (a file that ASE reads, a DeePMD system): shows where inputs lie.")
+    ] = None,
+    curvature: Annotated[bool, typer.Option("--curvature", help="Draw second derivatives in place of the curves.")] = False,
+    sketch: Annotated[bool, typer.Option("--sketch", help="Draw in the terminal, too.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the learned curves of model files next to the stock activations."""
+    check_output(output, overwrite, *models)
+    from taafs_plugins.cli.plot import plot as run
+
+    run(models, output, span, frames, curvature, sketch, console)
 
 
 @app.command()
@@ -138,6 +158,26 @@ def distil(
     run(model, site, module, neuron, frames, low, high, nodes, rounds, seed, output, overwrite, console)
 
 
+@app.command()
+def choose(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit or TorchANI.")],
+    frames: Annotated[Path, typer.Argument(help="Structures with forces in eV/Angstrom, any format that ASE reads.")],
+    library: Annotated[list[str] | None, typer.Option(help="Spec or name to choose from, may be repeated; default: stock ones.")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern or group, may be repeated.")] = None,
+    by: Annotated[str | None, typer.Option(help="One choice for each site, network or group; DeePMD-kit: group.")] = None,
+    rate: Annotated[float, typer.Option(help="Length of the step, as a part of the spread of what is moved.")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="Replace where the distance falls by more than this part.")] = 0.1,
+    most: Annotated[int, typer.Option(help="Frames to run, evenly chosen.", min=1)] = 20,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Model file to write, with the chosen activations.")] = None,
+    table: Annotated[Path | None, typer.Option(help="JSON of all distances to write.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Judge stock activations at each site of a model by X-Net's rule, and put the best in its place (docs/xnet.md)."""
+    from taafs_plugins.cli.choose import choose as run
+
+    run(model, frames, library, site, by, rate, threshold, most, output, table, overwrite, console)
+
+
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -147,6 +187,14 @@ def bench(context: typer.Context) -> None:
     from taafs_plugins.cli import programs
 
     raise typer.Exit(programs.run(programs.SPEED, context.args))
+
+
+@app.command(context_settings=PASSED_ON)
+def compare(context: typer.Context) -> None:
+    """Compare TAAFS with other trained activations in one network: numbers, time, memory, smoothness (benchmarks/compare.py)."""
+    from taafs_plugins.cli import programs
+
+    raise typer.Exit(programs.run(programs.COMPARISON, context.args))
 
 
 @app.command(context_settings=PASSED_ON)

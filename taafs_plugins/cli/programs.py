@@ -11,6 +11,7 @@ import taafs_plugins
 from taafs_plugins.errors import TaafsError
 
 SPEED = "speed.py"
+COMPARISON = "compare.py"
 STUDIES = {
     "deepmd-cu": "deepmd_gain.py",
     "deepmd-nve": "deepmd_nve.py",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import os
-import re
 import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,12 @@ from torch import nn
 
 from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.exported import EXPORT
-from taafs_plugins.adapters import HostError, adapter, adapter_for, hosts
-from taafs_plugins.errors import how_to_install
+from taafs_plugins.adapters import HostError, adapter_for
+from taafs_plugins.errors import TaafsError, first_line
 from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
+from taafs_plugins.md.files import read_model
 from taafs_plugins.md.once import DifferentiableOnce, DifferentiableOnceWithMagmoms
 from taafs_plugins.md.structures import structures as default_structures
 from taafs_plugins.training import trainable_activations
@@ -103,14 +102,14 @@ def export(
     host = adapter_for(model)
     version = host.check_version()
     model = _copy(model, dtype)
-    module, facts = host.export_module(model, energy_unit)
+    module, facts = _by_host(lambda: host.export_module(model, energy_unit), host.host, version)
     facts["elements"] = _elements(elements, facts["elements"], structures, host.host)
     facts.setdefault("spec", tuple(dict.fromkeys(str(act.spec) for act in trainable_activations(model).values())))
     versions = {"torch": torch.__version__, host.host: version, "taafs-plugins": importlib.metadata.version("taafs-plugins")}
     metadata = Metadata(host=host.host, **facts, versions=versions)
     frames = _frames(structures, metadata, host.periodic_only)
+    largest, exact = _by_host(lambda: _reference(host, model, frames, metadata), host.host, version)
     scripted, fused = _scripted(module.eval())
-    largest, exact = _reference(host, model, frames, metadata)
     rounding: dict[str, float] = {}
     if metadata.dtype == "float32":
         single, exact = exact, _checked_double(host, model, energy_unit, metadata, frames, largest)
@@ -193,6 +192,19 @@ def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.Scri
     return scripted, fused
 
 
+def _by_host[Result](call: Callable[[], Result], host: str, version: str) -> Result:
+    """What the host's own code gives, or a sentence where it fails: models of other versions lack what today's code reads."""
+    try:
+        return call()
+    except TaafsError:
+        raise
+    except Exception as error:  # the host's code may raise anything
+        raise HostError(
+            f"{host} {version} cannot run this model ({type(error).__name__}: {first_line(error)}); "
+            "load its weights into a model that this version builds, and export that."
+        ) from error
+
+
 Predictions = list[dict[str, np.ndarray]]
 
 
@@ -253,45 +265,3 @@ def _elements(
     if not numbers:
         raise ExportError(f"{host} keeps no list of the elements a model was trained on; name them: elements=['H', 'O'] (--elements H,O).")
     return tuple(sorted(numbers))
-
-
-def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
-    """The live model in a host's own file, with what is known of it (:meth:`Adapter.read_model`).
-
-    The host is recognised by the classes that the file names, without unpickling it.
-
-    Raises
-    ------
-    HostError
-        No host knows the file.
-    ExportError
-        No such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"There is no file {path}.")
-    named = packages(path)
-    for host in hosts():
-        try:
-            found = adapter(host).read_model(path, named)
-        except ModuleNotFoundError as error:
-            raise HostError(f"{path} needs {error.name}, which is not installed; {how_to_install(host)}.") from None
-        if found is not None:
-            return found
-    *others, last = [adapter(host).files for host in hosts() if adapter(host).files]
-    raise HostError(
-        f"{path} is no model file of {', '.join(others)} or {last}. A state dict alone lacks the architecture: build the model, load it "
-        "and call taafs.export(model, path)."
-    )
-
-
-def packages(path: Path) -> frozenset[str]:
-    """Top-level packages of the classes that a PyTorch file names: of its pickle, or of its TorchScript code. Nothing is executed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            code = [name for name in archive.namelist() if "/code/__torch__/" in name]
-            if code:
-                return frozenset(re.split(r"[/.]", name.split("/code/__torch__/", 1)[1])[0] for name in code)
-        return frozenset(name.split(".")[0] for name in torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError):
-        return frozenset()

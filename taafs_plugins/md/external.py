@@ -20,6 +20,15 @@ from taafs_plugins.md.units import factor
 
 FIX = "taafs_model"
 FAILED = "taafs_failed"
+MONTE_CARLO = (
+    "gcmc",
+    "widom",
+    "atom/swap",
+    "mol/swap",
+    "neighbor/swap",
+    "sgcmc",
+    "charge/regulation",
+)  # fixes; they hide atoms or refuse moves
 _RUNS = ("run", "minimize", "rerun", "neb", "tad", "prd", "hyper", "dynamical_matrix", "third_order")
 
 
@@ -35,7 +44,7 @@ def split(text: str) -> tuple[str, list[str], str]:
     Raises
     ------
     ScriptError
-        No ``pair_style taafs`` with its ``pair_coeff``, another or a hybrid pair style, or a fix before them.
+        No ``pair_style taafs`` with its ``pair_coeff``, another or a hybrid pair style, or a fix before them; hidden atoms or Monte Carlo.
     """
     lines = _logical(text)
     styles = [n for n, (_, words) in enumerate(lines) if words[:1] == ["pair_style"]]
@@ -49,6 +58,7 @@ def split(text: str) -> tuple[str, list[str], str]:
         raise ScriptError("The script must have one line after its pair_style: pair_coeff * * model.pt and one element per atom type.")
     if any(words[:1] == ["fix"] for _, words in lines[: coefficients[0]]):
         raise ScriptError("Forces of the model must come first: move pair_style and pair_coeff above the first fix.")
+    _hides_nothing(lines)
     before = [line for n, (line, _) in enumerate(lines[: coefficients[0]]) if n != styles[0]]
     after = []
     for line, words in lines[coefficients[0] + 1 :]:
@@ -56,6 +66,17 @@ def split(text: str) -> tuple[str, list[str], str]:
         if words[:1] and words[0] in _RUNS:  # a model that failed ends the script there
             after.append(f'if "${{{FAILED}}} > 0" then "jump SELF {FAILED}"')
     return "\n".join(before) + "\n", lines[coefficients[0]][1], "\n".join([*after, f"label {FAILED}", ""])
+
+
+def _hides_nothing(lines: list[tuple[str, list[str]]]) -> None:
+    """Refuse what hides atoms from the model in LAMMPS's lists, which are not read here; also in files that the script includes."""
+    for _, words in lines:
+        if words[:1] == ["neigh_modify"] and {"exclude", "include"} & set(words):
+            raise ScriptError(f"Hidden atoms ({' '.join(words[:3])} ...) need the plugin; run: taafs lammps build.")
+        if words[:1] == ["fix"] and words[3:4] and words[3] in MONTE_CARLO:
+            raise ScriptError(f"fix {words[3]} needs the plugin; run: taafs lammps build.")
+        if words[:1] == ["include"] and Path(words[1]).is_file():
+            _hides_nothing(_logical(Path(words[1]).read_text()))
 
 
 def _logical(text: str) -> list[tuple[str, list[str]]]:
@@ -178,6 +199,8 @@ class Forces:
     def _forces(self, step: int, nlocal: int, x: np.ndarray, f: np.ndarray) -> None:
         from taafs_plugins.md.calculator import predict
 
+        if any(group.startswith("Fix") and ":" in group for group in self.lmp.available_ids("group")):  # whatever wrote the line
+            raise ScriptError("A Monte Carlo fix needs the plugin; run: taafs lammps build.")
         low, high, xy, yz, xz, periodic, _ = self.lmp.extract_box()
         lengths = np.subtract(high, low)
         cell = [[lengths[0], 0, 0], [xy, lengths[1], 0], [xz, yz, lengths[2]]]

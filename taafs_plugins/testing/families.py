@@ -17,7 +17,7 @@ from torch import nn
 from taafs_plugins.activations import SpecError, TrainableActivation, make_activation, parse_spec, resolve_spec
 from taafs_plugins.activations.registry import find_family
 from taafs_plugins.activations.stock import fixed_activation
-from taafs_plugins.testing.helpers import derivative_of, randomise
+from taafs_plugins.testing.helpers import derivative_of, randomise, stay_shared
 
 F64 = torch.float64
 STEP = 1e-6  # on both sides of a kink
@@ -208,6 +208,7 @@ class FamilySuite:
         both = nn.ModuleList([leader, other])
         for kept in (copy.deepcopy(both), both.float()):
             assert all(kept[1].coefficients()[name] is p for name, p in kept[0].coefficients().items())
+        stay_shared(both)
         stranger = make_activation(str(parse_spec(spec).with_options(share="neuron")), self.replaces, width=4)
         with pytest.raises(SpecError, match="cannot share"):
             stranger.share_with(leader)

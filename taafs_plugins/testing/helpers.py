@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -49,3 +50,24 @@ def fresh(code: str, folder: Path, path: Sequence[str | Path] = (), check: bool 
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def stay_shared(both: nn.ModuleList) -> None:
+    """Two activations of one set, by every way that torch has to load, move and materialise them."""
+    state = {key: value.clone() for key, value in both.state_dict().items()}
+    empty = copy.deepcopy(both).to("meta").to_empty(device="cpu")
+    made = copy.deepcopy(both)
+    made.load_state_dict(state, assign=True)
+    made.load_state_dict(state, assign=True)  # again: what was replaced once
+    back = copy.deepcopy(both)
+    kept = back.state_dict(keep_vars=True)
+    back.load_state_dict(state, assign=True)
+    back.load_state_dict(kept, assign=True)
+    late = copy.deepcopy(both).to("meta")
+    late.load_state_dict(state, assign=True)
+    empty.load_state_dict(state)
+    for way in (empty, made, back, late):
+        first, second = (act.coefficients() for act in way)
+        assert all(second[name] is p for name, p in first.items())
+        assert all(way[1]._buffers[name] is way[0]._buffers[name] for name in way[0].shared_buffers)
+        assert all(torch.equal(value, state[key]) for key, value in way.state_dict().items())

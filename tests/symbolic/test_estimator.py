@@ -185,3 +185,13 @@ def test_an_interrupted_fit_keeps_the_best_tree_so_far(monkeypatch):
     with pytest.warns(UserWarning, match="interrupted in round 2"):
         model = XNetRegressor(**QUICK).fit(x, y)
     assert model.interrupted_ and model.score(x, y) > 0.8
+
+
+def test_a_class_between_two_others_is_found_by_straight_trees_that_are_chosen_inside_the_training_data():
+    """Three classes along the sum of four variables: one against the rest by small trees of single variables misses the middle one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(240, 4))
+    y = np.digitize(x.sum(1), [-1, 1])
+    model = XNetClassifier(rounds=0, listed=20, max_nodes=4, starts=2, random_state=0).fit(x[:160], y[:160])
+    assert model.score(x[160:], y[160:]) > 0.9
+    assert all(tree.structure.nodes <= 4 for tree in model.trees_)

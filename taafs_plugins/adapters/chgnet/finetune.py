@@ -198,13 +198,13 @@ class Outcome:
 class FineTuningReport:
     """Errors on new data and forgetting on known data. Make it before training, call :meth:`after` with the trained model.
 
+    A warning says so when the model has ``scale=auto`` sites that were not calibrated.
+
     Parameters
     ----------
     model : the network before fine-tuning, converted or not
     new : held-out frames of the new data
     known : frames like those the network was trained on, from other materials than the new data
-
-    A warning says so when the model has ``scale=auto`` sites that were not calibrated.
     """
 
     def __init__(self, model: Any, new: Frames, known: Frames) -> None:

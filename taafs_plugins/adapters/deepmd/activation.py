@@ -18,15 +18,26 @@ CORE_NAMES = {"tanh": "tanh", "relu": "relu", "relu6": "relu6", "softplus": "sof
               "gelu": "gelu_tanh", "gelu_tf": "gelu_tanh", "gelu_tanh": "gelu_tanh"}  # fmt: skip
 
 
-class InDeepmd:
-    """What a trainable activation is beside itself in DeePMD-kit; ``activation`` is the spec as the config has it."""
+class InCheckpoint:
+    """How DeePMD-kit's checkpoints hold a trainable activation."""
 
-    __jit_unused_properties__ = [*TrainableActivation.__jit_unused_properties__, "calibrated", "serialized_name"]
-    export_form = "folded"  # a frozen model is differentiated once
     # DeePMD's checkpoints keep the spec among the model's parameters; a second place would only be reported as an unexpected key
     # whenever a scripted model loads them.
     get_extra_state = nn.Module.get_extra_state
     set_extra_state = nn.Module.set_extra_state
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, *rest) -> None:
+        if f"{prefix}delta" not in state_dict:
+            # A checkpoint of the stock network: start at its predictions, as a fresh conversion would.
+            state_dict = {**state_dict, **{prefix + key: value for key, value in self.state_dict().items()}}
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
+
+
+class InDeepmd(InCheckpoint):
+    """What a trainable activation is beside itself in DeePMD-kit; ``activation`` is the spec as the config has it."""
+
+    __jit_unused_properties__ = [*TrainableActivation.__jit_unused_properties__, "calibrated", "serialized_name"]
+    export_form = "folded"  # a frozen model is differentiated once
 
     def fit_layer(self, width: int, dtype: torch.dtype) -> None:
         """Build the coefficients for the layer this activation belongs to, unless they are of its dtype and need no width."""
@@ -38,11 +49,11 @@ class InDeepmd:
         """The name DeePMD's files keep: the spec with the trained coefficients in it."""
         return str(self.trained_spec())
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, *rest) -> None:
-        if f"{prefix}delta" not in state_dict:
-            # A checkpoint of the stock network: start at its predictions, as a fresh conversion would.
-            state_dict = {**state_dict, **{prefix + key: value for key, value in self.state_dict().items()}}
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, *rest)
+
+@functools.cache
+def checkpoint_class(kind: type[TrainableActivation]) -> type:
+    """The class of an activation that DeePMD-kit's checkpoints hold, where it is a part of a layer and no ``ActivationFn``."""
+    return type(f"Deepmd{kind.__name__}", (InCheckpoint, kind), {"__doc__": f"A {kind.__name__} in DeePMD-kit."})
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, picked, stages
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, pt_expt, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
@@ -64,12 +64,15 @@ class DeepmdAdapter(Adapter):
             )
         deepmd_input.install()
         dpmodel.install()  # which deepmd.pt loads
+        if "deepmd.pt_expt" in sys.modules:
+            pt_expt.install()
         hooks.install(self)
 
     def unregister(self) -> None:
         """Give back stock DeePMD-kit, the check of its input files too."""
         super().unregister()
         dpmodel.PATCHES.undo()
+        pt_expt.PATCHES.undo()
         deepmd_input.CHECK.undo()
 
     # What the registration point of patches/deepmd calls, and what the run-time patches (hooks.py) do.
@@ -101,13 +104,15 @@ class DeepmdAdapter(Adapter):
 
     def trainer_built(self, trainer: Any) -> None:
         """Called at the end of ``Trainer.__init__``."""
-        deepmd_training.keep_memory(trainer)
+        deepmd_training.prepare(trainer)
         deepmd_training.measure_scales(trainer)
         deepmd_training.report(trainer)
         stages.stage(trainer)
 
     def prepare_training(self) -> None:
         """Patch what only training needs, once its modules are loaded (the input check calls this)."""
+        if (runtime := sys.modules.get("deepmd.pt_expt.train.training")) is not None and pt_expt.PATCHES:
+            pt_expt.patch_training(runtime, self.trainer_built)
         training = sys.modules.get("deepmd.pt.train.training")
         if training is None or not self.patches or hasattr(training.get_model_for_wrapper, "taafs"):
             return
@@ -150,14 +155,11 @@ class DeepmdAdapter(Adapter):
         return None if model is None else (model, {})
 
     def pick_unit(self, site: Site) -> str:
-        return picked.place(site.name)
+        return deepmd_files.place(site.name)
 
     def pickable(self, module: nn.Module, site: Site) -> str | None:
         name = module_name(module)
         return name if name in CORE_NAMES.values() else None
-
-    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
-        return picked.write(self.sites(model), model, path, source)
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         raise HostError(EXPORTS_ITSELF)
@@ -167,6 +169,14 @@ class DeepmdAdapter(Adapter):
 
     def forces(self, model: nn.Module, atoms: Any) -> torch.Tensor:
         return deepmd_frames.run(model, atoms)["force"][0]
+
+    def chosen_by(self, by: str | None) -> str:
+        if by not in (None, "group"):
+            raise HostError("DeePMD-kit's config has one activation for the descriptor and one for the fitting net: leave --by out.")
+        return "group"
+
+    def write_model(self, model: nn.Module, path: Path, source: Path) -> str:
+        return deepmd_files.write_checkpoint(model, path, source, self.sites(model))
 
     def install(self, site: Site, activation: TrainableActivation) -> None:
         deepmd_activation.become(activation, activation, str(activation.spec), self.defaults)

@@ -17,7 +17,7 @@ from taafs_plugins.adapters.deepmd.input import InputError, activation_names
 from taafs_plugins.adapters.patching import Patches
 
 # modules below deepmd.backend whose backends compute specs -> what a file of theirs ends with
-COMPUTE = {"pytorch": ".pth", "dpmodel": ".dp or .yaml"}
+COMPUTE = {"pytorch": ".pth", "pt_expt": ".pte, .pt2", "dpmodel": ".dp or .yaml"}
 
 
 def _backend(cls: type) -> str:

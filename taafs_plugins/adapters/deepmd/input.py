@@ -10,9 +10,12 @@ from typing import Any
 
 from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
 from taafs_plugins.activations.spec import nearest
+from taafs_plugins.adapters.deepmd import optimizers
 from taafs_plugins.adapters.patching import HostError, Patches
 
 DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
+LAYERS_ONLY = tuple(name for name in DESCRIPTORS if name not in ("dpa2", "dpa3"))  # no activation beside their layers
+TRAIN = ("pt", "pt_expt")  # backends that train coefficients
 FITTINGS = ("ener", "dipole", "polar", "dos")
 _STOCK = ("tanh", "relu", "relu6", "softplus", "sigmoid", "silu", "gelu", "gelu_tf", "linear", "none")
 WORD = "activation_function"
@@ -49,7 +52,7 @@ def check(config: dict, backend: str) -> None:
     Parameters
     ----------
     config : the input as read from JSON
-    backend : ``pt``, ``tf``, ``pt_expt``, ...; only ``pt`` takes specs
+    backend : ``pt``, ``tf``, ``pt_expt``, ...; those in ``TRAIN`` take specs
 
     Raises
     ------
@@ -69,16 +72,21 @@ def check(config: dict, backend: str) -> None:
             if plain not in (*_STOCK, "silut", "custom_silu") and any(f"'{family}'" in close for family in family_names()):
                 raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
             continue
-        if backend != "pt":
-            raise InputError(f"{place} = '{name}' works with the PyTorch backend only, not with '{backend}'; run: dp --pt train ...")
+        if backend not in TRAIN:
+            raise InputError(f"{place} = '{name}' works with the PyTorch backends only, not with '{backend}'; run: dp --pt train ...")
         try:
-            resolve_spec(name)
+            spec = resolve_spec(name)
         except SpecError as error:
             raise InputError(f"{place}: {error}") from None
-    _check_supported(config.get("model", config))
+        if backend == "pt_expt" and spec.get("scale") == "auto":
+            raise InputError(f"{place}: scale=auto is not measured by --pt-expt; give a number, such as scale=1, or run: dp --pt train ...")
+    sharded = (config.get("training") or {}).get("zero_stage") or 0
+    if _has_spec(config.get("model", config)) and sharded > 1:
+        raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
+    _check_supported(config.get("model", config), LAYERS_ONLY if backend == "pt_expt" else DESCRIPTORS)
 
 
-def _check_supported(model: Any) -> None:
+def _check_supported(model: Any, descriptors: tuple[str, ...] = DESCRIPTORS) -> None:
     for branch in model.get("model_dict", {"": model}).values() if isinstance(model, dict) else ():
         if not isinstance(branch, dict) or not _has_spec(branch):
             continue
@@ -89,8 +97,8 @@ def _check_supported(model: Any) -> None:
         descriptor = branch.get("descriptor", {})
         parts = descriptor.get("list", [descriptor]) if isinstance(descriptor, dict) else []
         for part in parts:
-            if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in DESCRIPTORS:
-                raise InputError(f"The descriptor '{kind}' was not tested with TAAFS; tested: {', '.join(DESCRIPTORS)}.")
+            if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in descriptors:
+                raise InputError(f"The descriptor '{kind}' was not tested with TAAFS here; tested: {', '.join(descriptors)}.")
         fitting = branch.get("fitting_net", {})
         if isinstance(fitting, dict) and _has_spec(fitting) and (kind := fitting.get("type", "ener")) not in FITTINGS:
             raise InputError(f"The fitting net '{kind}' was not tested with TAAFS; tested: {', '.join(FITTINGS)}.")
@@ -101,9 +109,10 @@ def with_resolved_specs(config: dict) -> dict:
     from taafs_plugins.adapters.deepmd.adapter import ADAPTER
 
     config = copy.deepcopy(config)
+    defaults = optimizers.defaults(config, {"base": "tanh", **ADAPTER.defaults})
     for part, _ in activation_names(config):
         if is_spec(part[WORD]):
-            spec = resolve_spec(part[WORD], {"base": "tanh", **ADAPTER.defaults})
+            spec = resolve_spec(part[WORD], defaults)
             part[WORD] = str(spec)
     return config
 
@@ -132,14 +141,16 @@ def carry_specs(target: Any, pretrained: Any) -> Any:
 
 
 def _calling_backend() -> str:
-    """The DeePMD backend whose code called; code outside DeePMD counts as PyTorch."""
-    frame = sys._getframe(1)
+    """The DeePMD backend whose code called; code outside DeePMD counts as PyTorch, and ``dpmodel`` has code that others share."""
+    frame, found = sys._getframe(1), "pt"
     while frame is not None:
         parts = frame.f_globals.get("__name__", "").split(".")
         if parts[0] == "deepmd" and len(parts) > 2 and parts[1] in (*_OTHER_BACKENDS, "pt"):
-            return parts[1]
+            found = parts[1]
+            if found != "dpmodel":
+                break
         frame = frame.f_back
-    return "pt"
+    return found
 
 
 def checked(config: dict) -> dict:
@@ -154,12 +165,12 @@ def checked(config: dict) -> dict:
 
     backend = _calling_backend()
     check(config, backend)
-    if backend == "pt" and _has_spec(config.get("model", config)):
+    if backend in TRAIN and _has_spec(config.get("model", config)):
         try:
             ADAPTER.register()  # done already, unless this DeePMD-kit is not known
         except HostError as error:
             raise InputError(str(error)) from None
-    return with_resolved_specs(config) if backend == "pt" else config
+    return with_resolved_specs(config) if backend in TRAIN else config
 
 
 CHECK = Patches("deepmd")  # apart from the adapter's: the check alone is there for every backend (entry_points/deepmd_backend.py)

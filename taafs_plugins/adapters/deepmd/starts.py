@@ -29,7 +29,11 @@ _written: list[dict] = []
 
 def model_params(path: str) -> Mapping[str, Any]:
     """The model section that a checkpoint or a frozen model keeps."""
-    if str(path).endswith((".pth", ".pt2")):
+    if str(path).endswith((".pte", ".pt2")):
+        from deepmd.pt_expt.utils.serialization import serialize_from_file
+
+        return serialize_from_file(str(path))["model_def_script"]
+    if str(path).endswith(".pth"):
         return json.loads(torch.jit.load(path, map_location="cpu").get_model_def_script())
     state = torch.load(path, map_location="cpu", weights_only=True)
     return state.get("model", state)["_extra_state"]["model_params"]

@@ -12,7 +12,7 @@ import torch
 
 from taafs_plugins.activations import SpecError, TrainableActivation
 from taafs_plugins.activations.notes import kink_notes
-from taafs_plugins.adapters.deepmd import starts
+from taafs_plugins.adapters.deepmd import optimizers, starts
 from taafs_plugins.adapters.deepmd.input import InputError, carry_specs
 from taafs_plugins.adapters.patching import Patches
 from taafs_plugins.native.allocator import AllocatorError, keep_freed_memory
@@ -66,23 +66,38 @@ def measure_scales(trainer: Any) -> None:
     Raises
     ------
     InputError
-        Distributed training, or a site that the training frames do not reach.
+        Sharded parameters, or a site that the training frames do not reach.
     """
     models = _models(trainer)
     acts = {id(a): a for model in models.values() for a in model.modules() if isinstance(a, TrainableActivation) and not a.calibrated}
     if not acts:
         return
-    if trainer.is_distributed:
-        raise InputError("scale=auto is measured by one process: start with one process and continue with --restart, or give a number.")
+    if getattr(getattr(trainer, "sharding", None), "shards_parameters", False):
+        raise InputError("scale=auto cannot be measured with zero_stage of 2 or more: give a number, or start without it and restart.")
+    error = _measure(trainer, models) if not trainer.is_distributed or trainer.rank == 0 else ""
+    if trainer.is_distributed:  # one process has the frames of the statistics, all must have its numbers
+        told: list[Any] = [error, [float(act.scale) for act in acts.values()]]
+        torch.distributed.broadcast_object_list(told, src=0)
+        error = told[0]
+        for act, value in zip(acts.values(), told[1], strict=True):
+            if trainer.rank != 0 and not error:
+                act.set_scale(value)
+    if error:
+        raise InputError(f"{error} Give a number, such as scale=1.")
+    scales = sorted(float(act.scale) for act in acts.values())
+    log.info("TAAFS: scale=auto measured at %d sites: %.3g to %.3g.", len(scales), scales[0], scales[-1])
+
+
+def _measure(trainer: Any, models: dict[str, torch.nn.Module]) -> str:
+    """Measure; the sentence about a site that was not reached, or an empty text."""
     try:
         with calibrate(torch.nn.ModuleDict({f"model{key}": model for key, model in models.items()}), again=False):
             for key, model in models.items():
                 for system in (trainer.get_sample_func[key] if key else trainer.get_sample_func)():
                     _forward(model, system)
     except SpecError as error:
-        raise InputError(f"{error} Give a number, such as scale=1.") from None
-    scales = sorted(float(act.scale) for act in acts.values())
-    log.info("TAAFS: scale=auto measured at %d sites: %.3g to %.3g.", len(scales), scales[0], scales[-1])
+        return str(error)
+    return ""
 
 
 def _forward(model: torch.nn.Module, system: dict[str, Any]) -> None:
@@ -99,15 +114,16 @@ def _forward(model: torch.nn.Module, system: dict[str, Any]) -> None:
         model.train(training)
 
 
-def keep_memory(trainer: Any) -> None:
-    """Keep freed memory in the process where a network of the trainer has a spec (:mod:`taafs_plugins.native.allocator`).
+def prepare(trainer: Any) -> None:
+    """Where a network of the trainer has a spec: the optimiser and the process's memory (:mod:`taafs_plugins.native.allocator`).
 
     Raises
     ------
     InputError
         ``TAAFS_MALLOC`` is misspelt.
     """
-    if any(isinstance(m, TrainableActivation) for model in _models(trainer).values() for m in model.modules()):
+    if acts := [m for model in _models(trainer).values() for m in model.modules() if isinstance(m, TrainableActivation)]:
+        optimizers.prepare(trainer, acts)
         try:
             keep_freed_memory(log)
         except AllocatorError as error:

@@ -22,6 +22,7 @@ REPRESENTATIONS = ("PaiNN", "SchNet", "SO3net")
 ENERGIES = ("Atomwise", "Aggregation", "ZBLRepulsionEnergy")  # modules that give an energy of each atom
 RESPONSES = ("Forces", "Response")  # derivatives, which the runner of an exported model takes itself
 INPUTS = ("PairwiseDistances", "Strain")
+CONTAINERS = ("input_modules", "output_modules", "postprocessors")
 CASTS = ("CastTo64", "CastTo32")
 
 
@@ -76,6 +77,24 @@ def kind(module: nn.Module) -> str:
     return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
 
 
+def each(modules: Any) -> list[nn.Module]:
+    """The modules of a container, which in files of older versions may be a plain list or tuple, or not be there."""
+    return list(modules.children()) if isinstance(modules, nn.Module) else list(modules or ())
+
+
+def brought_up_to_date(model: nn.Module) -> None:
+    """Give a model that an older version pickled the containers of today, as TorchScript needs them; it computes the same.
+
+    SchNetPack's own ``load_model`` gives representations a plain list of electronic embeddings, and its code takes any list.
+    """
+    representation = getattr(model, "representation", None)
+    if isinstance(representation, nn.Module) and not hasattr(representation, "electronic_embeddings"):
+        representation.electronic_embeddings = nn.ModuleList()
+    for owner, name in ((representation, "electronic_embeddings"), *((model, name) for name in CONTAINERS)):
+        if isinstance(value := getattr(owner, name, None), list | tuple):
+            setattr(owner, name, nn.ModuleList(value))
+
+
 def parts(model: nn.Module) -> tuple[nn.Module, list[nn.Module], list[nn.Module], str]:
     """(representation, energy modules, postprocessors of the energy, its key) of a live or a deployed model.
 
@@ -90,12 +109,12 @@ def parts(model: nn.Module) -> tuple[nn.Module, list[nn.Module], list[nn.Module]
     representation = source.representation
     if kind(representation) not in REPRESENTATIONS:
         raise HostError(f"The representation {kind(representation)} cannot be exported; {', '.join(REPRESENTATIONS)} can.")
-    if list(representation.electronic_embeddings.children()):
+    if each(getattr(representation, "electronic_embeddings", ())):
         raise HostError("Electronic embeddings need a total charge or spin, which MD engines do not give: this model cannot be exported.")
-    for module in source.input_modules.children():
+    for module in each(getattr(source, "input_modules", ())):
         if kind(module) not in INPUTS:
             raise HostError(f"The input module {kind(module)} cannot be exported; {' and '.join(INPUTS)} can.")
-    outputs = list(source.output_modules.children())
+    outputs = each(source.output_modules)
     key = _energy_key(outputs)
     last = max(index for index, module in enumerate(outputs) if getattr(module, "output_key", None) == key)
     energies = [module for module in outputs[: last + 1] if kind(module) not in RESPONSES]
@@ -103,7 +122,7 @@ def parts(model: nn.Module) -> tuple[nn.Module, list[nn.Module], list[nn.Module]
         if kind(module) not in ENERGIES or getattr(module, "aggregation_mode", "sum") != "sum":
             raise HostError(f"The output module {kind(module)} gives no sum over atoms and cannot be exported; Atomwise with 'sum' can.")
     kept = []
-    for module in source.postprocessors.children() if source.do_postprocessing else ():
+    for module in each(getattr(source, "postprocessors", ())) if getattr(source, "do_postprocessing", True) else ():
         if kind(module) == "AddOffsets" and module._property == key:
             if module.add_mean and not module.is_extensive:
                 raise HostError("AddOffsets with is_extensive=False adds one number per structure, not per atom; it cannot be exported.")
@@ -130,6 +149,8 @@ def export_module(model: nn.Module, energy_unit: str | None) -> tuple[nn.Module,
     """See :meth:`Adapter.export_module`. SchNetPack keeps no unit, and elements only in atomic references."""
     if energy_unit is None:
         raise HostError("A SchNetPack model does not carry its energy unit; say energy_unit='eV', 'kcal/mol' or 'hartree' (--energy-unit).")
+    if not isinstance(model, DeployedPotential):
+        brought_up_to_date(model)
     representation, energies, kept, key = parts(model)
     elements = None
     for module in kept:

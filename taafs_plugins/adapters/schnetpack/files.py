@@ -12,7 +12,7 @@ from schnetpack.utils import load_model
 from torch import nn
 
 from taafs_plugins.adapters.patching import HostError
-from taafs_plugins.adapters.schnetpack.export import DeployedPotential
+from taafs_plugins.adapters.schnetpack.export import DeployedPotential, brought_up_to_date
 
 UNITS = {"ev": "eV", "kcal/mol": "kcal/mol", "hartree": "hartree", "ha": "hartree"}
 LENGTHS = ("ang", "angs", "angstrom", "a")
@@ -27,21 +27,28 @@ def read_model(path: Path) -> nn.Module:
     HostError
         The file holds something else, or cannot be loaded.
     """
-    with zipfile.ZipFile(path) as archive:
-        scripted = any("/code/__torch__/" in name for name in archive.namelist())
+    scripted = False
+    if zipfile.is_zipfile(path):  # else of a torch before 1.6
+        with zipfile.ZipFile(path) as archive:
+            scripted = any("/code/__torch__/" in name for name in archive.namelist())
     try:
         if scripted:
             return DeployedPotential(torch.jit.load(path, map_location="cpu"))
         found = torch.load(path, map_location="cpu", weights_only=False)
         if isinstance(found, AtomisticModel):
-            return load_model(str(path))  # brings models of older versions up to date
+            return _today(load_model(str(path)))  # which brings models of older versions up to date in its own way
     except (AttributeError, ImportError, RuntimeError) as error:
         raise HostError(f"{path} could not be loaded ({str(error).splitlines()[0]}).") from None
     if isinstance(found, dict):
         return _of_checkpoint(found, path)
     if not isinstance(getattr(found, "model", None), AtomisticModel):
         raise HostError(f"{path} holds a {type(found).__name__}, not a model; export the best_model of a run.")
-    return found.model  # of a Lightning task, as in best_model.task
+    return _today(found.model)  # of a Lightning task, as in best_model.task
+
+
+def _today(model: nn.Module) -> nn.Module:
+    brought_up_to_date(model)
+    return model
 
 
 def _of_checkpoint(content: dict[str, Any], path: Path) -> nn.Module:
@@ -54,7 +61,7 @@ def _of_checkpoint(content: dict[str, Any], path: Path) -> nn.Module:
             owner, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(owner), attribute, state[name].clone())
     model.load_state_dict(state)
-    return model
+    return _today(model)
 
 
 def hints(path: Path) -> dict[str, Any]:

@@ -10,10 +10,12 @@
 #include "error.h"
 #include "force.h"
 #include "memory.h"
+#include "modify.h"
 #include "neighbor.h"
 #include "update.h"
 #include "utils.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -82,6 +84,7 @@ void PairTaafs::assign(const std::vector<std::string> &names) {
   allocate();
   names_ = names;
   numbers_.assign(atom->ntypes + 1, 0);
+  has_null_ = std::find(names.begin(), names.end(), "NULL") != names.end();
   for (int type = 1; type <= atom->ntypes; ++type) {
     const std::string &name = names_[type - 1];
     if (name == "NULL") {
@@ -149,6 +152,9 @@ void PairTaafs::init_style() {
   if (!model_) error->all(FLERR, "Pair style taafs has no model; name it by pair_coeff");
   if (force->newton_pair == 0) error->all(FLERR, "Pair style taafs needs newton on: forces on ghost atoms are sent to their owners");
   check_pairs();
+  refused_ = -1;
+  trials_ = swaps_types();
+  for (const char *style : {"^gcmc", "^widom", "^charge/regulation"}) trials_ |= !modify->get_fix_by_style(style).empty();
   if (owner_) {
     neighbor->add_request(this, NeighConst::REQ_FULL);
     return;
@@ -166,14 +172,12 @@ void PairTaafs::init_style() {
   }
 }
 
-// The model must see every pair: a list with pairs left out gives another potential.
+// The model must see every pair: a list with pairs left out gives another potential. neigh_modify exclude: who_is_there.
 void PairTaafs::check_pairs() {
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k < 4; ++k)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
         error->all(FLERR, "Pair style taafs needs bonded atoms in the list of pairs; set: special_bonds lj/coul 1.0 1.0 1.0");
-  if (neighbor->exclude && comm->me == 0)
-    error->warning(FLERR, "Pair style taafs: neigh_modify exclude hides pairs from the model, which changes its energies");
 }
 
 double PairTaafs::init_one(int, int) { return model_->metadata().cutoff; }

@@ -50,17 +50,26 @@ class PairTaafs : public Pair {
   std::vector<int> atoms_;    // of the structure, as LAMMPS counts them
   std::vector<int> ghosts_;   // of each pair in owner mode: j as LAMMPS counts it, may be a ghost
   std::vector<int> position_; // of LAMMPS's atoms in the structure, or -1
+  std::vector<char> hidden_;  // of LAMMPS's atoms: not in the structure; empty where none is
   std::vector<double> owners_, forces_, magmoms_;
   int magmom_flag_ = 0;
+  bool has_null_ = false; // in a hybrid style, types that are another style's
+  bool trials_ = false;   // a Monte Carlo fix asks for energies of structures that it may refuse
+  bigint refused_ = -1;   // the step of the last structure whose energy was not finite
 
   void allocate();
   void assign(const std::vector<std::string> &names);
   void load(bool must);
   void choose_mode();
   void check_pairs();
+  bool swaps_types() const;
+  void who_is_there();
+  void check_types();
+  bool absent(int atom) const;
   void gather_owner();
   void gather_ghost();
   int add(int atom);
+  bool finite(double energy, int eflag, int vflag);
   void share(const taafs::Result &result);
 };
 

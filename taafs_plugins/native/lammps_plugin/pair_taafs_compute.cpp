@@ -14,6 +14,12 @@
 
 using namespace LAMMPS_NS;
 
+[[noreturn]] static void not_finite(Error *error, bigint step) {
+  error->one(FLERR, "Pair style taafs: the energy is not finite at step {}; the structure has left what the model can describe", step);
+}
+
+bool PairTaafs::absent(int a) const { return !numbers_[atom->type[a]] || (!hidden_.empty() && hidden_[a]); }
+
 // The structure's number of an atom, which joins it if it is new.
 int PairTaafs::add(int a) {
   if (position_[a] < 0) {
@@ -31,10 +37,11 @@ void PairTaafs::gather_owner() {
   double **x = atom->x;
   for (int ii = 0; ii < list->inum; ++ii) {
     const int i = list->ilist[ii];
+    if (position_[i] < 0) continue;
     for (int jj = 0; jj < list->numneigh[i]; ++jj) {
       const int j = list->firstneigh[i][jj] & NEIGHMASK;
       const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
-      if (dx * dx + dy * dy + dz * dz > cutoff2 || !numbers_[atom->type[j]]) continue;
+      if (dx * dx + dy * dy + dz * dz > cutoff2 || absent(j)) continue;
       const int owner = j < atom->nlocal ? j : static_cast<int>(owners_[j]);
       structure_.first.push_back(position_[i]);
       structure_.second.push_back(position_[owner]);
@@ -56,7 +63,7 @@ void PairTaafs::gather_ghost() {
       for (int jj = 0; jj < list->numneigh[i]; ++jj) {
         const int j = list->firstneigh[i][jj] & NEIGHMASK;
         const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
-        if (dx * dx + dy * dy + dz * dz > cutoff2 || !numbers_[atom->type[j]]) continue;
+        if (dx * dx + dy * dy + dz * dz > cutoff2 || absent(j)) continue;
         const int other = add(j);
         structure_.first.push_back(position_[i]);
         structure_.second.push_back(other);
@@ -75,13 +82,16 @@ void PairTaafs::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   if (vflag_atom || cvflag_atom)
     error->all(FLERR, "Pair style taafs has no per-atom stress; the pressure of the whole box (compute pressure) is there");
+  if (refused_ >= 0 && refused_ != update->ntimestep) not_finite(error, refused_);
   const int all = atom->nlocal + atom->nghost;
+  who_is_there();
+  if (has_null_) check_types();
   structure_.clear();
   atoms_.clear();
   ghosts_.clear();
   position_.assign(all, -1);
   for (int i = 0; i < atom->nlocal; ++i)
-    if (numbers_[atom->type[i]]) add(i);
+    if (!absent(i)) add(i);
   structure_.owned = static_cast<int64_t>(atoms_.size());
   if (owner_) {
     owners_.resize(all);
@@ -90,6 +100,7 @@ void PairTaafs::compute(int eflag, int vflag) {
   } else {
     gather_ghost();
   }
+  if (magmom_flag_) magmoms_.assign(atom->nmax, 0.0);
   if (structure_.owned) {
     taafs::Result result;
     std::vector<double> moments;
@@ -100,17 +111,27 @@ void PairTaafs::compute(int eflag, int vflag) {
       const std::string text = failure.what();
       error->one(FLERR, "Pair style taafs: the model failed ({})", text.substr(0, text.find('\n')));
     }
-    share(result);
-    if (magmom_flag_) magmoms_.resize(atom->nmax, 0.0);
+    if (finite(result.energy, eflag, vflag)) share(result);
     for (size_t k = 0; k < moments.size() && static_cast<int64_t>(k) < structure_.owned; ++k) magmoms_[atoms_[k]] = moments[k];
   }
   if (vflag_fdotr) virial_fdotr_compute();
 }
 
+// Monte Carlo refuses a structure by its energy: infinite, as that of atoms on top of each other. Fixes ask as (1, 0); a time step that asks the
+// same way is told from a trial by what follows: a refused structure is never the last one of its step.
+bool PairTaafs::finite(double energy, int eflag, int vflag) {
+  if (std::isfinite(energy)) {
+    refused_ = -1;
+    return true;
+  }
+  if (!trials_ || eflag != 1 || vflag) not_finite(error, update->ntimestep);
+  refused_ = update->ntimestep;
+  eng_vdwl += INFINITY;
+  return false;
+}
+
 // Forces on atoms and ghosts, so that their sum over x f is the virial, and reverse communication makes the forces whole.
 void PairTaafs::share(const taafs::Result &result) {
-  if (!std::isfinite(result.energy))
-    error->one(FLERR, "Pair style taafs: the energy is not finite at step {}; the structure has left what the model can describe", update->ntimestep);
   double **x = atom->x, **f = atom->f;
   forces_.assign(3 * position_.size(), 0.0);
   for (size_t k = 0; k < atoms_.size(); ++k)
