@@ -157,6 +157,7 @@ def taafs_data() -> Path:
     return data.fetch_folder(deepmd.WATER)
 
 
+@pytest.mark.slow
 def test_deepmds_picked_checkpoint_is_trained_on_compared_frozen_and_compressed(water, monkeypatch):
     from deepmd.pt.entrypoints.compress import enable_compression as compress
 

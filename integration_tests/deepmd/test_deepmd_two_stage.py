@@ -55,6 +55,7 @@ def test_the_second_stage_sees_the_corrected_activation(run):
     assert abs(ratio - (1e-6 / 2e-3 if way == "p24si" else 1.0)) < 0.05 * ratio
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_the_hosts_own_and_can_be_restarted(run, monkeypatch):
     way, folder, _ = run
     assert sum(key.endswith(".delta") for key in load_state(checkpoint(folder, 3))) > 0

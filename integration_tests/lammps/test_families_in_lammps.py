@@ -166,6 +166,7 @@ def registered(request):
     (host.register if was else host.unregister)()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registered", CASES, indirect=True)
 def test_every_family_gives_in_lammps_what_it_gives_in_python(registered, tmp_path):
     case, expected, styles = registered, {}, {}
