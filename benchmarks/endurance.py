@@ -1,6 +1,6 @@
 """The long form of tests/test_endurance.py: 10,000 made-up specs and 2,000 damaged files, resumable, results stored.
 
-``python benchmarks/endurance.py``; a run that was stopped goes on where it was. A case ends in a result or a ``TaafsError``, or the run stops.
+``python benchmarks/endurance.py``; a run that was stopped goes on where it was. Anything but a result or a ``TaafsError`` stops it.
 """
 
 from __future__ import annotations
