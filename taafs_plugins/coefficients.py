@@ -44,6 +44,7 @@ def save_coefficients(model: nn.Module, path: str | Path) -> None:
     SpecError
         The model has no trainable activation; nothing is written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     sites = [site for site in adapter_for(model).sites(model) if site.converted]
@@ -57,7 +58,10 @@ def save_coefficients(model: nn.Module, path: str | Path) -> None:
             tensors[f"{site.name}.{key}"] = value.detach().cpu().clone().contiguous()
     metadata = {"format": FORMAT, "specs": json.dumps(specs), "base": base_hash(model)}
     with replacing(path) as written:
-        save_file(tensors, str(written), metadata=metadata)
+        try:
+            save_file(tensors, str(written), metadata=metadata)
+        except SafetensorError as error:
+            raise CoefficientFileError(f"{path} could not be written whole ({error}); is the disk full? Nothing was replaced.") from None
 
 
 def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
@@ -75,9 +79,9 @@ def load_coefficients(model: nn.Module, path: str | Path) -> tuple[str, ...]:
     tensors, metadata = _read(path)
     adapter = adapter_for(model)
     adapter.check_version()
-    if metadata["base"] != base_hash(model):
+    if metadata.get("base") != base_hash(model):
         raise CoefficientFileError(f"{path} belongs to another base network; load the model it was trained on, then try again.")
-    specs = json.loads(metadata["specs"])
+    specs = _specs(metadata, path)
     table = {site.name: site for site in adapter.sites(model)}
     if missing := [name for name in specs if name not in table]:
         raise CoefficientFileError(f"{path} has coefficients for {', '.join(missing)}, which this model does not have.")
@@ -108,8 +112,19 @@ def _read(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise CoefficientFileError(f"{path} cannot be read as a coefficient file ({error}).") from None
     if metadata.get("format") != FORMAT:
         raise CoefficientFileError(f"{path} is not a coefficient file of taafs-plugins; write one with save_coefficients.")
     return tensors, metadata
+
+
+def _specs(metadata: dict[str, str], path: str | Path) -> dict[str, str]:
+    """Site -> spec, as the file says."""
+    try:
+        specs = json.loads(metadata["specs"])
+    except (KeyError, ValueError, RecursionError):
+        specs = None
+    if not isinstance(specs, dict) or not all(isinstance(spec, str) for spec in specs.values()):
+        raise CoefficientFileError(f"{path} is damaged: its specs cannot be read; copy it again.")
+    return specs

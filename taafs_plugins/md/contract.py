@@ -29,14 +29,18 @@ import io
 import json
 import logging
 import os
+import struct
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
-from taafs_plugins.errors import TaafsError
+from taafs_plugins.errors import TaafsError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +139,13 @@ def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Met
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
     try:
-        torch.jit.save(module, work, _extra_files=extra)
+        with io.BytesIO() as whole:  # torch ends the process when it writes to a full disk by itself
+            torch.jit.save(module, whole, _extra_files=extra)
+            Path(work).write_bytes(whole.getvalue())
         os.chmod(work, 0o644)
         os.replace(work, path)
+    except OSError as error:
+        raise ExportError(f"{path} could not be written whole ({first_line(error)}); is the disk full? Nothing was replaced.") from None
     finally:
         Path(work).unlink(missing_ok=True)
 
@@ -151,12 +159,9 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         No file, a truncated one, one without metadata, or one of a newer format.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            text = _extra(archive, EXTRA)
+        text = _extra(path, EXTRA)
     except FileNotFoundError:
         raise ExportError(f"There is no file {path}.") from None
-    except (OSError, zipfile.BadZipFile):
-        raise ExportError(f"{path} is not a whole TorchScript file; write it again with 'taafs export' or copy it again.") from None
     if text is None:
         raise ExportError(f"{path} holds no {EXTRA}; write it with 'taafs export' (a file of 'spkdeploy' can be given to that).")
     try:
@@ -164,14 +169,30 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         if values["format"] > FORMAT:
             found = values["format"]
             raise ExportError(f"{path} is of format {found}, newer than {FORMAT}; update taafs-plugins or export it with this one.")
-        return Metadata(**values)
+        metadata = Metadata(**values)
+        if not isinstance(metadata.versions, dict) or not all(isinstance(version, str) for version in metadata.versions.values()):
+            raise TypeError("versions")
+        return metadata
     except (ValueError, TypeError, KeyError):
         raise ExportError(f"{path}: its {EXTRA} cannot be read; write it again with 'taafs export'.") from None
 
 
-def _extra(archive: zipfile.ZipFile, name: str) -> bytes | None:
+@contextmanager
+def _archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
+    """The file as an archive, whose damage is one sentence."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error):
+        raise ExportError(f"{path} is not a whole TorchScript file; write it again with 'taafs export' or copy it again.") from None
+
+
+def _extra(path: str | os.PathLike, name: str) -> bytes | None:
     """The contents of an extra file, or ``None``."""
-    return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
+    with _archive(path) as archive:
+        return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
 
 
 def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: bool = True) -> tuple[torch.jit.ScriptModule, Metadata]:
@@ -194,24 +215,22 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
         raise ExportError(f"{path} was exported with torch {made} and this is torch {torch.__version__}; export it again with this one.")
     from taafs_plugins.activations.taafs.fused import operator
 
-    with zipfile.ZipFile(path) as archive:
-        faster = _extra(archive, FUSED) if fused and torch.device(device).type == "cpu" else None
+    faster = _extra(path, FUSED) if fused and torch.device(device).type == "cpu" else None
     if calls_operator(path) and operator() is None:
         raise ExportError(f"{path} calls the fused operators, which cannot be built here; export it with TAAFS_EXPORT=plain.")
     if faster is not None and operator() is not None:
         try:
             return torch.jit.load(io.BytesIO(faster)).eval(), metadata
-        except RuntimeError as error:  # of another version of this package
-            log.warning("%s runs without the fused operators, slower (%s); export it again.", path, str(error).strip().splitlines()[0])
+        except Exception as error:  # of another version of this package, or damaged
+            log.warning("%s runs without the fused operators, slower (%s); export it again.", path, first_line(error))
     try:
         module = torch.jit.load(path, map_location=device)
-    except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"{path} cannot be loaded ({reason}); write it again with 'taafs export'.") from None
+    except Exception as error:  # a damaged file may raise anything
+        raise ExportError(f"{path} cannot be loaded ({first_line(error)}); write it again with 'taafs export'.") from None
     return module.eval(), metadata
 
 
 def calls_operator(path: str | os.PathLike) -> bool:
     """Whether the file cannot do without the library of :func:`taafs_plugins.native.operators.build_operator_library`."""
-    with zipfile.ZipFile(path) as archive:
+    with _archive(path) as archive:
         return any(OPERATOR in archive.read(name) for name in archive.namelist() if name.endswith(".py"))

@@ -199,7 +199,7 @@ class Forces:
     def _forces(self, step: int, nlocal: int, x: np.ndarray, f: np.ndarray) -> None:
         from taafs_plugins.md.calculator import predict
 
-        if any(group.startswith("Fix") and ":" in group for group in self.lmp.available_ids("group")):  # whatever wrote the line
+        if any(":" in (group or "") for group in self.lmp.available_ids("group")):  # only fixes name theirs so
             raise ScriptError("A Monte Carlo fix needs the plugin; run: taafs lammps build.")
         low, high, xy, yz, xz, periodic, _ = self.lmp.extract_box()
         lengths = np.subtract(high, low)
