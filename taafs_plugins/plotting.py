@@ -127,11 +127,14 @@ def _colors(count: int) -> list:
 def inputs_of(acts: Mapping[str, TrainableActivation], run: Callable[[], object], most: int = 20_000) -> dict[str, np.ndarray]:
     """What each activation is called on while ``run`` runs the model: name -> values of z, float64, at most ``most`` of each call."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in acts}
+    drawn = torch.Generator().manual_seed(0)
 
     def hook(name: str) -> Callable:
         def remember(module: torch.nn.Module, arguments: tuple) -> None:
             values = arguments[0].detach().double().cpu().flatten()
-            found[name].append(values[:: max(1, len(values) // most)].numpy())
+            if len(values) > most:  # drawn, not every so many: that would always meet the same neurons
+                values = values[torch.randint(len(values), (most,), generator=drawn)]
+            found[name].append(values.numpy())
 
         return remember
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import zip_longest
 from pathlib import Path
 
 import page_runner
@@ -77,6 +78,6 @@ def test_no_block_of_a_page_is_left_out_without_a_word(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_long_block_has_a_short_form_that_runs(page):
     blocks = page_runner.blocks(page)
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in zip_longest(blocks, blocks[1:]):
         if block.is_long:
             assert following is not None and following.is_short_form and following.language in page_runner.RUN
