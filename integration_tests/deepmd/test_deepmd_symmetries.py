@@ -97,7 +97,7 @@ def test_no_parameter_is_unused(model):
     (out["energy"] + out["force"].square().sum()).backward()
     own = [(name, p) for name, p in live.named_parameters() if p.requires_grad and ".compress_" not in name]
     unused = [name for name, p in own if p.grad is None or not bool(p.grad.abs().max() > 0)]
-    # beside its empty places for tables: nets that DeePMD-kit itself never calls (of excluded pairs, half of se_e3's) have unused weights too
+    # nets that DeePMD-kit itself never calls (of excluded pairs, half of those of se_e3) have unused weights too
     assert all(name.replace("activate.delta", "matrix").replace("activate.weights", "matrix") in unused for name in unused)
     assert len(unused) < len(own) / 2 and not [name for name in unused if name.startswith("atomic_model.fitting_net.filter_layers")]
 
