@@ -32,7 +32,6 @@ def choose(
         raise FramesError(f"--threshold {threshold} must be at least 0: a gain of 0.1 is a tenth of the present distance.")
     from taafs_plugins.adapters import adapter_for
     from taafs_plugins.choose import choose as judge
-    from taafs_plugins.choose import replace
     from taafs_plugins.md.export import read_model
 
     host_model = read_model(model)[0]
@@ -47,14 +46,19 @@ def choose(
         with replacing(table) as written:
             written.write_text(json.dumps([asdict(choice) for choice in choices], indent=1) + "\n")
         console.print(f"Wrote {table}", markup=False, highlight=False, soft_wrap=True)
-    if output is None:
-        return
-    used = replace(host_model, choices, threshold)
-    if not used:
+    if output is not None:
+        _replace(host, host_model, choices, threshold, model, output, console)
+
+
+def _replace(host: Any, model: Any, choices: list, threshold: float, source: Path, output: Path, console: Console) -> None:
+    """Write the model with the chosen activations, or say that none is chosen."""
+    from taafs_plugins.choose import replace
+
+    if not replace(model, choices, threshold):
         console.print(f"No gain is above {threshold:g}: nothing is replaced, and {output} is not written.", markup=False, soft_wrap=True)
         return
     with replacing(output) as written:
-        note = host.write_model(host_model, written, model)
+        note = host.write_model(model, written, source)
     console.print(f"Wrote {output}. {note}", markup=False, highlight=False, soft_wrap=True)
 
 
