@@ -19,7 +19,7 @@ from taafs_plugins.activations.spec import Key, Spec, SpecError, common_keys, nu
 
 FAR = 50.0  # the range where none is given: tanh and its like are at their limits to the last bit
 SOFT = 0.05  # of the range: how far outside of it the argument comes to rest
-DEFAULT = "tanh(z)"
+DEFAULT = "sin(z)"
 
 
 class ClosedFormula(FormulaActivation):
