@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -64,13 +66,25 @@ def host_class(kind: type[TrainableActivation]) -> type:
     return type(f"Deepmd{kind.__name__}", (InDeepmd, kind, ActivationFn), {"__doc__": f"A {kind.__name__} in DeePMD-kit."})
 
 
-def become(holder: nn.Module, made: TrainableActivation, name: str, defaults: Mapping[str, Any]) -> None:
-    """Make a module, an ``ActivationFn`` of DeePMD-kit, the activation that was built; ``name`` is what the config calls it.
+_FINISHED: ContextVar[bool] = ContextVar("finished", default=False)
 
-    One with numbers in its name comes out of a file and is not in training until its model is put there, so that ``dp convert-backend``
-    writes it in its form for forces (:attr:`InDeepmd.export_form`).
+
+@contextmanager
+def finished() -> Iterator[None]:
+    """Models made inside come out of a file to go into one: their activations are written in the form for forces.
+
+    Elsewhere layers are made, and scripted, before their coefficients are read.
     """
-    training = holder.training and "theta=" not in name
+    token = _FINISHED.set(True)
+    try:
+        yield
+    finally:
+        _FINISHED.reset(token)
+
+
+def become(holder: nn.Module, made: TrainableActivation, name: str, defaults: Mapping[str, Any]) -> None:
+    """Make a module, an ``ActivationFn`` of DeePMD-kit, the activation that was built; ``name`` is what the config calls it."""
+    training = holder.training and not _FINISHED.get()
     state = {**vars(made), "activation": name, "host_defaults": defaults, "unfinished": False, "training": training}
     holder.__class__ = host_class(type(made))
     vars(holder).clear()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taafs_plugins.activations import is_spec
+from taafs_plugins.adapters.deepmd.activation import finished
 from taafs_plugins.adapters.deepmd.compress import with_operator
 from taafs_plugins.adapters.deepmd.input import InputError, activation_names
 from taafs_plugins.adapters.patching import Patches
@@ -59,6 +60,17 @@ def _reading(stock: Callable) -> Callable:
     return read
 
 
+def _writing(stock: Callable) -> Callable:
+    """PyTorch's ``deserialize_hook``'s function, whose file is for forces."""
+
+    @functools.wraps(stock)
+    def write(model_file, data, *args, **kwargs):
+        with finished():
+            return stock(model_file, data, *args, **kwargs)
+
+    return write
+
+
 def _hooked(stock: property, wrap: Callable[[Callable], Callable]) -> property:
     return property(lambda backend: wrap(stock.fget(backend)))
 
@@ -72,3 +84,4 @@ def install(patches: Patches) -> None:
             patches.replace(cls, "deserialize_hook", _hooked(cls.deserialize_hook, functools.partial(_refusing, backend=name)))
         elif name == "pytorch":
             patches.replace(cls, "serialize_hook", _hooked(cls.serialize_hook, _reading))
+            patches.replace(cls, "deserialize_hook", _hooked(cls.deserialize_hook, _writing))
