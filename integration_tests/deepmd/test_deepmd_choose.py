@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,10 @@ def test_the_written_checkpoint_is_the_model_of_the_table_and_trains_on(source, 
     deep = python_values(out, small_water[0])
     assert all(np.abs(live[key] - deep[key]).max() < 1e-9 for key in live)
     assert np.abs(live["force"] - live_values(stock, small_water[0])["force"]).max() > 1e-6
-    said = done.output.split("input.json, ")[-1].strip().rstrip(".")
-    specs = dict(one.split(": ", 1) for one in said.split("; "))
+    specs = {where: spec for spec, where in re.findall(r"activation_function '(.*?)' in model\.(\w+)", done.output.replace("\n", ""))}
     config = water_input("tanh", small_water, steps=2)
-    config["model"]["descriptor"]["activation_function"] = specs["embedding"]
-    config["model"]["fitting_net"]["activation_function"] = specs["fitting"]
+    config["model"]["descriptor"]["activation_function"] = specs["descriptor"]
+    config["model"]["fitting_net"]["activation_function"] = specs["fitting_net"]
     (tmp_path / "input.json").write_text(json.dumps(config))
     dp("train", "input.json", "--skip-neighbor-stat", "--init-model", str(out), cwd=tmp_path)
     first = torch.load(tmp_path / "model.ckpt-2.pt", weights_only=True)["model"]

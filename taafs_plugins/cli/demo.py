@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def hosts_write_to(path: Path) -> Iterator[None]:
         stream.flush()
     kept = [os.dup(1), os.dup(2)]
     try:
-        with open(path, "ab") as log:
+        with open(path, "a") as log, redirect_stdout(log), redirect_stderr(log):
             for number in (1, 2):
                 os.dup2(log.fileno(), number)
             yield
