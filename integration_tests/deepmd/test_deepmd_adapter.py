@@ -58,6 +58,7 @@ def test_other_backends_refuse_a_spec(backend):
 def test_the_backend_is_that_of_the_calling_module():
     from deepmd.utils import compat
 
+    deepmd_input.install()  # as every dp command does
     caller = {"__name__": "deepmd.tf.entrypoints.train", "compat": compat, "config": water_input("taafs", [])}
     with pytest.raises(deepmd_input.InputError, match="not with 'tf'"):
         exec("compat.update_deepmd_input(config)", caller)
