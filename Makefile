@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/find-python
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,test,docs]'
 	@touch $@
 
-demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (about 6 minutes)
+demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (6 minutes or more)
 	$(BIN)/taafs demo --overwrite
 
 test: env ## every test

@@ -272,7 +272,7 @@ class Adapter(ABC):
             A host whose models are run by its own training only.
         """
         raise HostError(
-            f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.symbolic.choose.choose(model, loss) "
+            f"Models of {self.host} are not run with labels by taafs-plugins; in Python: taafs_plugins.choose.choose(model, loss) "
             "with the loss of your own training."
         )
 
