@@ -1,6 +1,8 @@
 """X-Net's choice of activations: the rule at the sites of hosts' models, the table, what is written and trained on."""
 
+import importlib
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -158,3 +160,10 @@ def test_mistakes_by_command_are_one_sentence(labelled, molecules, tmp_path):
                              ((source, labelled, "--library", "tahn"), "tahn")):  # fmt: skip
         done = run(*arguments)
         assert done.exit_code == 1 and words in done.output.replace("\n", " ") and "Traceback" not in done.output, done.output
+
+
+def test_the_way_out_for_the_other_hosts_is_a_function_that_exists():
+    with pytest.raises(taafs.HostError) as refused:
+        taafs.adapter("chgnet").forces(None, None)
+    module, _, name = re.search(r"(taafs_plugins[\w.]*)\(", str(refused.value))[1].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is choose
