@@ -26,7 +26,8 @@ from taafs_plugins.adapters import HostError  # noqa: E402
 from taafs_plugins.adapters.schnetpack.export import reference  # noqa: E402
 from taafs_plugins.errors import TaafsError  # noqa: E402
 from taafs_plugins.md.calculator import ExportedCalculator  # noqa: E402
-from taafs_plugins.md.export import packages, read_model  # noqa: E402
+from taafs_plugins.md.export import read_model  # noqa: E402
+from taafs_plugins.md.files import packages  # noqa: E402
 
 OLDER = "atomistic-machine-learning/schnetpack/tests/testdata"
 UNIT = {"energy_unit": "kcal/mol", "elements": ["H", "C", "O"]}
