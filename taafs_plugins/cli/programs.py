@@ -44,7 +44,7 @@ def shipped() -> Path:
 
 
 def folder() -> Path:
-    """Where programs run and leave results: ``benchmarks/`` of the checkout, else that of a folder here, which is made. What is there stays.
+    """Where programs run and leave results: ``benchmarks/`` of the checkout, else of a folder here, which is made; what is there stays.
 
     Raises
     ------

@@ -19,7 +19,7 @@ ARCH = "TAAFS_KERNEL_ARCH"
 PUBLIC = "TAAFS_PUBLIC_AUTOGRAD"
 FOLDER = Path(__file__).with_name("prebuilt")
 _AVX2 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
-# What the levels x86-64-v4, -v3 and x86-64 ask for beyond each other, by Linux's names; the best first. Other processors have a baseline only.
+# What the levels x86-64-v4, -v3 and x86-64 ask for beyond each other, by Linux's names; the best first. Other kinds have a baseline.
 NEEDS = {"avx512": _AVX2 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}, "avx2": _AVX2, "baseline": set()}
 
 

@@ -74,7 +74,7 @@ def instruction_sets() -> set[str]:
 
 
 def torch_flags(wheel: bool = False) -> tuple[list[str], list[str], list[str]]:
-    """(for every unit, for units that include torch, for the linker); ``wheel``: of this machine's folders nothing is kept in the library."""
+    """(for every unit, for units that include torch, for the linker); ``wheel``: the library keeps no folder of this machine."""
     import torch
 
     root = Path(torch.__file__).parent
