@@ -25,7 +25,8 @@ WHEEL_NEEDS = [
 PROGRAMS = ["benchmarks/speed.py", "benchmarks/results/water_tanh.pt", "docs/speed.md"]
 ARCHIVE_NEEDS = [
     "LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Makefile", "conftest.py", "constraints.txt",
-    "pyproject.toml", "setup.py", "scripts/wheel", "scripts/prebuild", "scripts/environments.py", "tests/test_packaging.py", "tests/stored/stored_files.py", "integration_tests/chgnet/conftest.py",
+    "pyproject.toml", "setup.py", "scripts/wheel", "scripts/prebuild", "scripts/environments.py",
+    "tests/test_packaging.py", "tests/stored/stored_files.py", "integration_tests/chgnet/conftest.py",
     "benchmarks/speed.py", "docs/spec.md", "examples/deepmd/input_taafs.json", "patches/deepmd/deepmd-kit-3.2.0.patch",
     "scripts/find-python", *WHEEL_NEEDS,
 ]  # fmt: skip
