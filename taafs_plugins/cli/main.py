@@ -23,9 +23,7 @@ from taafs_plugins.cli.lammps import app as lammps_app  # noqa: E402
 from taafs_plugins.cli.outputs import check_output  # noqa: E402
 
 console = Console()
-app = typer.Typer(
-    help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True)
 data_app = typer.Typer(help="Real DFT data: what there is, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(lammps_app, name="lammps")
@@ -207,7 +205,7 @@ def reproduce(context: typer.Context) -> None:
         for name, program in programs.STUDIES.items():
             what, commands = programs.describe(program)
             typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
-        typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not run again: move the file.")
+        typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under results is not run again: move the file.")
         return
     name, *rest = context.args
     raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))
