@@ -5,6 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch
 from taafs_plugins import data
 from taafs_plugins.experiments import deepmd
 
+# by every `dp --pt`, through which the plugin comes as well
+IMPORTED = ("deepmd.main", "deepmd.entrypoints.main", "deepmd.pt.entrypoints.main")
 RCUT = 4.0
 SEL = [22, 44]
 
@@ -60,9 +63,7 @@ def water_input(activation, systems, *, steps=5, small=True, seed=1, precision="
 
 def dp(*arguments, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
     """Run the stock ``dp --pt`` command."""
-    result = subprocess.run(
-        [deepmd.command("dp"), "--pt", *map(str, arguments)], cwd=cwd, env=deepmd.environment(), capture_output=True, text=True
-    )
+    result = forked.run([deepmd.command("dp"), "--pt", *arguments], modules=IMPORTED, cwd=cwd, env=deepmd.environment())
     assert not check or result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result
 

@@ -25,7 +25,7 @@ from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
 from taafs_plugins.md.files import read_model
-from taafs_plugins.md.once import DifferentiableOnce, DifferentiableOnceWithMagmoms
+from taafs_plugins.md.once import once
 from taafs_plugins.md.structures import structures as default_structures
 from taafs_plugins.training import trainable_activations
 
@@ -186,7 +186,7 @@ def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.Scri
             part.export_form = "folded"  # the contract asks for first derivatives only
         scripted = torch.jit.script(module)
         if any(part.once for part in trained):
-            scripted = torch.jit.script((DifferentiableOnceWithMagmoms if hasattr(module, "magmoms") else DifferentiableOnce)(scripted))
+            scripted = torch.jit.script(once(scripted))
     except Exception as error:  # torch raises many kinds
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(f"TorchScript cannot take this model ({reason}).") from error
