@@ -26,7 +26,7 @@ FUNCTIONS = {
 
 
 def families() -> Table:
-    """A row for each registered family: formula, numbers of a set and smoothness with its defaults, whether it starts as stock, a picture."""
+    """A row for each registered family: formula, numbers of a set and smoothness with its defaults, starts as stock, a picture."""
     from taafs_plugins.activations import family_names, find_family, make_activation
 
     table = _table("family", "formula", "numbers", "smooth", "starts as stock", "start")

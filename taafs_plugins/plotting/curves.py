@@ -13,7 +13,7 @@ from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.base import derivatives
 from taafs_plugins.plotting.common import SKY, colors, layout, pyplot, short, write
 
-type Runs = Mapping[str, Mapping[str, TrainableActivation]]
+Runs = Mapping[str, Mapping[str, TrainableActivation]]
 POINTS = 401
 ORDERS = ("activation y(z)", "slope dy/dz", "curvature d²y/dz²")
 
