@@ -11,7 +11,6 @@ import functools
 import torch
 from torch import nn
 
-from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.activations.taafs.exported import scripts_once
 from taafs_plugins.activations.taafs.folded import differentiable_once
 
@@ -41,7 +40,7 @@ def prepare(model: nn.Module) -> nn.Module:
     from deepmd.pt.model.network.mlp import MLP
     from deepmd.pt.utils.utils import ActivationFn
 
-    folded = any(isinstance(part, TAAFS) and scripts_once(part) for part in model.modules())
+    folded = any(scripts_once(part) for part in model.modules())
     for net in model.fitting_net.modules():
         if isinstance(net, MLP) and net.layers[-1].activate.activation.lower() in ("linear", "none"):
             last = net.layers[-1]
