@@ -12,7 +12,7 @@ def environment(name: str, folder: Path, *packages: str) -> Path:
     """The Python of the environment ``folder/name`` with these packages, made if it is not there; pip's settings say from where."""
     python = folder / name / "bin" / "python"
     if not (folder / name / ".ready").is_file():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / name)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
         (folder / name / ".ready").touch()
     return python

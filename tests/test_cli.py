@@ -116,6 +116,7 @@ def test_families_and_bases_are_listed_with_formula_numbers_and_smoothness(monke
     for name in basis_names():
         assert f"taafs:{name}" in text and FUNCTIONS[name] in text
     assert "grid=5,order=3" in text and "C2" in text and "P_k^(alpha, beta)(u)" in text
+    assert sum("\u2801" <= letter <= "\u28ff" for letter in text) > 5 * len(basis_names())  # pictures
 
 
 def test_data_list_and_mistakes():
