@@ -63,7 +63,7 @@ def hook():
         ("repository/examples/lammps/README.md", "../../docs/lammps.md", "../../../lammps.md"),
         ("repository/examples/lammps/README.md", "iron.png", "iron.png"),
         ("torchani.md", "../examples/torchani/curves.ipynb", "repository/examples/torchani/curves.md"),
-        ("repository/examples/torchani/molecules.md", "curves.ipynb", "curves.md"),
+        ("repository/examples/torchani/README.md", "curves.ipynb", "curves.md"),
     ],
 )
 def test_a_link_of_the_repository_leads_to_the_same_place_on_the_site(hook, page, link, expected):
