@@ -29,6 +29,7 @@ LCURVE = {
 HISTORY = {"e": "energy MAE [eV/atom]", "f": "force MAE [eV/Å]", "s": "stress MAE [GPa]", "m": "magnetic moment MAE [µB]"}
 ORDER = ("energy", "force", "stress", "virial", "magn", "loss", "square", "learning")
 MOST_PANELS = 6
+DECADE = 5  # largest over smallest value from which on an axis is logarithmic
 MANY = 20  # points from which on a running mean is drawn through them
 
 
@@ -176,7 +177,8 @@ def training(logs: Mapping[str, Log], path: Path, title: str = "") -> None:
             _lines(axis, label, [one for one in log.series if one.quantity == quantity], color)
         axis.set_xlabel(" or ".join(dict.fromkeys(log.steps for log in logs.values())))
         axis.set_ylabel(quantity)
-        if axis.get_lines() and all((line.get_ydata() > 0).all() for line in axis.get_lines()):
+        drawn = np.concatenate([line.get_ydata() for line in axis.get_lines()])
+        if drawn.min() > 0 and drawn.max() > DECADE * drawn.min():
             axis.set_yscale("log")
     axes[0, 0].legend(fontsize=8, frameon=False)
     if title:
