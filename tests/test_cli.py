@@ -142,4 +142,4 @@ def test_bench_and_reproduce_run_the_programs_of_the_checkout(monkeypatch, tmp_p
     assert result.returncode == 0 and "Best on validation frames" in result.stdout
     monkeypatch.setattr(programs.taafs_plugins, "__file__", str(tmp_path / "lib" / "taafs_plugins" / "__init__.py"))
     result = run("bench")
-    assert result.exit_code == 1 and "part of the source checkout" in result.output + result.stderr
+    assert result.exit_code == 1 and "lacks its benchmark programs" in result.output + result.stderr

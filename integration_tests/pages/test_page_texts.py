@@ -2,12 +2,12 @@
 
 import json
 import re
-import tomllib
 from itertools import zip_longest
 from pathlib import Path
 
 import page_runner
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -26,7 +26,8 @@ def families() -> Table:
 
     table = _table("family", "formula", "numbers", "smooth", "starts as stock")
     for name in family_names():
-        family, act = find_family(name), make_activation(name, width=1)  # numbers of one set or one neuron
+        family = find_family(name)
+        act = make_activation(family.example or name, width=1)  # numbers of one set or one neuron
         numbers = sum(p.numel() for p in act.coefficients().values())
         start = "exactly" if family.exact_start(act.spec) else "no"
         table.add_row(*map(_plain, (name, family.formula, str(numbers), family.smoothness(act.spec), start)))
