@@ -7,6 +7,7 @@ folded, that layer's activation hands its input on with NaN for every second der
 from __future__ import annotations
 
 import functools
+import importlib
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.activations.taafs.exported import scripts_once
 from taafs_plugins.activations.taafs.folded import differentiable_once
+from taafs_plugins.adapters.patching import Patches
 
 
 @functools.cache
@@ -48,3 +50,10 @@ def prepare(model: nn.Module) -> nn.Module:
             if folded != isinstance(last.activate, linear_once()):
                 last.activate = linear_once()() if folded else ActivationFn(last.activate_name)
     return model
+
+
+def install(patches: Patches) -> None:
+    """Let every model of DeePMD-kit be prepared before it is scripted."""
+    patches.replace(
+        importlib.import_module("deepmd.pt.model.atomic_model.dp_atomic_model").DPAtomicModel, "__prepare_scriptable__", prepare
+    )
