@@ -91,7 +91,8 @@ def write_checkpoint(model: nn.Module, path: Path, source: Path, sites: Sequence
     for site in sites:
         own = str(site.current.spec) if site.converted else getattr(site.current, "activation", site.activation)
         unit = place(site.name)
-        names.setdefault(unit if "models" in params else unit.replace("models[0].", ""), set()).add(own)
+        known = any(where.startswith(unit.split(".list")[0]) for _, where in activation_names(params))
+        names.setdefault(unit if known else unit.replace("models[0].", ""), set()).add(own)
     for part, where in activation_names(params):
         found = set().union(*(names[unit] for unit in names if where == unit or where.startswith((f"{unit}.", f"{unit}["))))
         if len(found) > 1:
@@ -128,6 +129,8 @@ def place(site: str) -> str:
 
     >>> place("atomic_model.descriptor.sea.networks.0.layers.1.activate"), place("water.atomic_model.fitting_net.filter_layers.x")
     ('descriptor', 'model_dict.water.fitting_net')
+    >>> place("backbone_model.atomic_model.descriptor.x"), place("atomic_model.models.1.fitting_net.filter_layers.x")
+    ('descriptor', 'models[1].fitting_net')
 
     Raises
     ------

@@ -12,8 +12,7 @@ import importlib
 import torch
 from torch import nn
 
-from taafs_plugins.activations.taafs import TAAFS
-from taafs_plugins.activations.taafs.exported import scripts_once
+from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.folded import differentiable_once
 from taafs_plugins.adapters.patching import Patches
 
@@ -43,9 +42,9 @@ def prepare(model: nn.Module) -> nn.Module:
     from deepmd.pt.model.network.mlp import MLP
     from deepmd.pt.utils.utils import ActivationFn
 
-    folded = any(isinstance(part, TAAFS) and scripts_once(part) for part in model.modules())
+    folded = any(isinstance(part, TrainableActivation) and part.scripts_once() for part in model.modules())
     for net in model.fitting_net.modules():
-        if isinstance(net, MLP) and net.layers[-1].activate.activation.lower() in ("linear", "none"):
+        if isinstance(net, MLP) and len(net.layers) and net.layers[-1].activate.activation.lower() in ("linear", "none"):
             last = net.layers[-1]
             if folded != isinstance(last.activate, linear_once()):
                 last.activate = linear_once()() if folded else ActivationFn(last.activate_name)
