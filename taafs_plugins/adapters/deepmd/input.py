@@ -90,7 +90,6 @@ def check(config: dict, backend: str) -> None:
     _check_supported(config.get("model", config), backend)
 
 
-<<<<<<< HEAD
 def _check_places(config: dict) -> None:
     """A spec under another key than ``activation_function``, or where no network is."""
     model = config.get("model", config)
@@ -111,10 +110,7 @@ def _specs(config: Any, path: str) -> Iterator[tuple[str, str]]:
         yield from _specs(value, place)
 
 
-def _check_supported(model: Any, descriptors: tuple[str, ...] = DESCRIPTORS) -> None:
-=======
 def _check_supported(model: Any, backend: str) -> None:
->>>>>>> models
     for branch in model.get("model_dict", {"": model}).values() if isinstance(model, dict) else ():
         if isinstance(branch, dict) and _has_spec(branch):
             _check_model(branch, backend)
