@@ -20,7 +20,8 @@ import threading
 import types
 from pathlib import Path
 
-CHANGING = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION")  # of the environment, of no matter to what a module does when it is imported
+# variables that nothing reads while it is imported: they need no server of their own
+LATE = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "TAAFS_EXPORT", "TAAFS_TWO_STAGE")
 KEPT = 2  # servers, the newest; each holds its modules in memory
 _servers: dict[tuple, "Server"] = {}
 _lock = threading.Lock()
@@ -52,7 +53,7 @@ def run(command, *, modules: tuple[str, ...], cwd: Path, env: dict[str, str] | N
     """Run ``command``, one of Python (a script of an environment's bin; or ``python`` with a file, -c or -m), and keep what it prints."""
     command, env = list(map(str, command)), dict(os.environ if env is None else env)
     with _lock:
-        server = _server(modules, {key: value for key, value in env.items() if key not in CHANGING})
+        server = _server(modules, {key: value for key, value in env.items() if key not in LATE})
         if not server.may_fork:
             return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +138,7 @@ def _run(command: list[str]) -> None:
         command = [sys.executable, *command]
     first, *rest = command[1:]
     if first in ("-c", "-m"):
-        sys.argv, sys.path[0] = [first, *rest[1:]], ""
+        sys.argv, sys.path[0] = [first, *rest[1:]], "" if first == "-c" else os.getcwd()
     else:
         sys.argv, sys.path[0] = [first, *rest], str(Path(first).resolve().parent)
     if first == "-c":

@@ -15,6 +15,7 @@ from PIL import Image
 from test_plot import acts, network
 from typer.testing import CliRunner
 
+import taafs_plugins as taafs
 from taafs_plugins import plotting
 from taafs_plugins.cli import app
 from taafs_plugins.cli import parity as command
@@ -93,12 +94,17 @@ def test_an_animation_has_a_frame_for_each_checkpoint_and_keeps_its_axes(tmp_pat
 
 
 def test_the_file_to_look_around_in_holds_everything_and_needs_no_network(tmp_path):
-    pytest.importorskip("plotly")
     plotting.interactive({"a": acts(3), "b": acts(3, 1)}, tmp_path / "a.html", inputs={"1": np.linspace(-1, 1, 40)})
     text = (tmp_path / "a.html").read_text()
     assert "curvature d" in text and "<script src=" not in text and "bdata" not in text.rpartition("Plotly.newPlot(")[2]
     traces = json.loads(re.search(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text.rpartition("<script")[2], re.DOTALL)[1])
     assert [trace["visible"] for trace in traces] == [True] * 4 + [False] * 6 and traces[0]["name"] == "where inputs lie"
+
+
+def test_of_many_neurons_some_are_drawn_and_the_legend_says_so(tmp_path):
+    act = taafs.make_activation("taafs:bspline,share=neuron", width=40)
+    plotting.interactive({"": {"0": act}}, tmp_path / "a.html")
+    assert (tmp_path / "a.html").read_text().count('"name":"bspline (8 of 40 neurons)"') == 8
 
 
 def test_without_plotly_a_sentence_says_what_brings_it(tmp_path, monkeypatch):

@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest_deepmd import small_held_out, small_water, trained, water  # noqa: E402, F401

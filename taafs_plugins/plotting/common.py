@@ -12,6 +12,11 @@ from taafs_plugins.files import replacing
 # Okabe and Ito's colours, which people with any colour vision tell apart: vermilion, blue, orange, bluish green; behind curves sky blue
 PALETTE = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000")
 SKY = "#56B4E9"
+# parts of module paths that say nothing about a place
+DULL = {
+    "model", "atomic_model", "filter_layers", "networks", "layers", "activate", "activation", "Default", "sea", "potentials", "nnp",
+    "neural_networks", "atomics", "representation",
+}  # fmt: skip
 
 
 def pyplot() -> Any:
@@ -47,5 +52,4 @@ def colors(count: int) -> list:
 
 def short(name: str) -> str:
     """A module path without the parts that every path has."""
-    dull = {"model", "atomic_model", "filter_layers", "networks", "layers", "activate", "Default", "sea"}
-    return ".".join(part for part in name.split(".") if part not in dull)
+    return ".".join(part for part in name.split(".") if part not in DULL) or name

@@ -18,7 +18,7 @@ def energies(runs: dict[str, np.ndarray], path: Path, title: str = "") -> None:
 def energy_panels(panels: dict[str, dict[str, np.ndarray]], path: Path, title: str = "") -> None:
     """As :func:`energies`, a panel side by side for each name."""
     plt = pyplot()
-    figure, axes = plt.subplots(1, len(panels), figsize=(max(7, 4.5 * len(panels)), 4), squeeze=False, constrainedlayout=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(7, 4.5 * len(panels)), 4), squeeze=False, constrained_layout=True)
     for axis, (panel, runs) in zip(axes[0], panels.items(), strict=True):
         for color, (name, energy) in zip(cycle(PALETTE), runs.items(), strict=False):
             axis.plot(energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1]), linewidth=1, color=color, label=name)
@@ -35,7 +35,7 @@ def energies_one_by_one(runs: dict[str, np.ndarray], path: Path, title: str = ""
     """As :func:`energies`, the runs below one another on one scale, each with the least-squares line whose slope is the drift."""
     plt = pyplot()
     size = (7, 1.3 * len(runs) + 1)
-    figure, axes = plt.subplots(len(runs), 1, figsize=size, sharex=True, sharey=True, squeeze=False, constrainedlayout=True)
+    figure, axes = plt.subplots(len(runs), 1, figsize=size, sharex=True, sharey=True, squeeze=False, constrained_layout=True)
     for number, (axis, (name, energy)) in enumerate(zip(axes[:, 0], runs.items(), strict=True)):
         time, change = energy[:, 0], 1e3 * (energy[:, 1] - energy[0, 1])
         slope, offset = np.polyfit(time, change, 1)

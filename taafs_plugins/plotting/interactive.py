@@ -14,12 +14,13 @@ from taafs_plugins.plotting.common import SKY, colors, short
 from taafs_plugins.plotting.curves import ORDERS, Runs, learned, names_of, stock, window
 
 POINTS = 201
+NEURONS = 8  # curves of one activation where each neuron has its own, so that the file stays small
 
 
 def interactive(runs: Runs, path: Path, span: float = 4.0, title: str = "", inputs: Mapping[str, np.ndarray] | None = None) -> None:
     """Write an HTML file that needs no network: one activation at a time, chosen from a list, with its slope and curvature.
 
-    Runs are switched on and off in the legend; values are read at the mouse.
+    Runs are switched on and off in the legend; values are read at the mouse. Where each neuron has its own curve, eight of them are drawn.
 
     Parameters
     ----------
@@ -69,10 +70,12 @@ def _traces(acts: Mapping[str, Any], span: float, inputs: np.ndarray | None) -> 
     found.append(({"x": x, "y": curves[0], "name": first.base_name, "line": {"color": "#595959", "dash": "dash"}}, curves))
     for color, (label, act) in zip(colors(len(acts)), acts.items(), strict=True):
         values = [learned(act, z, order).reshape(len(x), -1) for order in range(3)]
-        name = label or act.spec.variant or act.spec.family
-        for i in range(values[0].shape[1]):
+        name, count = label or act.spec.variant or act.spec.family, values[0].shape[1]
+        shown = np.unique(np.linspace(0, count - 1, min(count, NEURONS)).astype(int))
+        name += f" ({len(shown)} of {count} neurons)" if len(shown) < count else ""
+        for i in shown:
             line = {"color": _css(color), "width": 1 if act.width else 2}
-            look = {"line": line, "legendgroup": name, "showlegend": i == 0}
+            look = {"line": line, "legendgroup": name, "showlegend": bool(i == 0)}
             found.append(({"x": x, "y": _rounded(values[0][:, i]), "name": name, **look}, [_rounded(part[:, i]) for part in values]))
     return found
 

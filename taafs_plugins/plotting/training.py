@@ -29,6 +29,8 @@ LCURVE = {
 HISTORY = {"e": "energy MAE [eV/atom]", "f": "force MAE [eV/Å]", "s": "stress MAE [GPa]", "m": "magnetic moment MAE [µB]"}
 ORDER = ("energy", "force", "stress", "virial", "magn", "loss", "square", "learning")
 MOST_PANELS = 6
+DECADE = 5  # largest over smallest value from which on an axis is logarithmic
+MANY = 20  # points from which on a running mean is drawn through them
 
 
 class LogError(TaafsError, ValueError):
@@ -157,13 +159,15 @@ def _history(path: Path) -> Log:
 def training(logs: Mapping[str, Log], path: Path, title: str = "") -> None:
     """Draw trainings together, a panel for each quantity: validation in full lines, training in thin ones where both are logged.
 
+    From 20 points on the lines are running means (:func:`running`), and the points are drawn, too.
+
     Parameters
     ----------
     logs : label -> :func:`read_log`; a quantity that one of them lacks is drawn for the others
     path : PNG, SVG or PDF, by its ending
     """
     quantities = sorted({one.quantity for log in logs.values() for one in log.series}, key=_rank)[:MOST_PANELS]
-    columns = min(3, len(quantities))
+    columns = 2 if len(quantities) == 4 else min(3, len(quantities))
     rows = -(-len(quantities) // columns)
     figure, axes = pyplot().subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False, constrained_layout=True)
     for axis in axes.ravel()[len(quantities) :]:
@@ -173,7 +177,8 @@ def training(logs: Mapping[str, Log], path: Path, title: str = "") -> None:
             _lines(axis, label, [one for one in log.series if one.quantity == quantity], color)
         axis.set_xlabel(" or ".join(dict.fromkeys(log.steps for log in logs.values())))
         axis.set_ylabel(quantity)
-        if axis.get_lines() and all((line.get_ydata() > 0).all() for line in axis.get_lines()):
+        drawn = np.concatenate([line.get_ydata() for line in axis.get_lines()])
+        if drawn.min() > 0 and drawn.max() > DECADE * drawn.min():
             axis.set_yscale("log")
     axes[0, 0].legend(fontsize=8, frameon=False)
     if title:
@@ -191,6 +196,23 @@ def _lines(axis, label: str, series: list[Series], color: str) -> None:
     for one in series:
         faint = one.part == "training" and len(series) > 1
         name = ", ".join(filter(None, (label, one.part)))
-        marker = "o" if len(one.values) <= 20 and not faint else ""
-        width, alpha = (0.8, 0.6) if faint else (1.5, 1)
-        axis.plot(one.steps, one.values, marker=marker, markersize=3, color=color, linewidth=width, alpha=alpha, label=name or None)
+        if faint:
+            axis.plot(one.steps, one.values, color=color, linewidth=0.8, alpha=0.6, label=name)
+            continue
+        smooth = running(one)
+        if smooth is not one.values:
+            axis.plot(one.steps, one.values, ".", color=color, markersize=2, alpha=0.5)
+        marker = "o" if len(one.values) < MANY else ""
+        axis.plot(one.steps, smooth, marker=marker, markersize=3, color=color, linewidth=1.5, label=name or None)
+
+
+def running(one: Series) -> np.ndarray:
+    """The error over a fifth of the points around each, since errors of single batches jump; the values themselves where there are few.
+
+    Root mean square of what is one (``RMSE``), mean of anything else; learning rates stay.
+    """
+    if len(one.values) < MANY or "rate" in one.quantity:
+        return one.values
+    half, power = len(one.values) // 10, 2 if "RMSE" in one.quantity or "root" in one.quantity else 1
+    windows = [one.values[max(0, i - half) : i + half + 1] for i in range(len(one.values))]
+    return np.array([np.mean(window**power) ** (1 / power) for window in windows])

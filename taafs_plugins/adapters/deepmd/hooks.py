@@ -60,10 +60,10 @@ def install(adapter: DeepmdAdapter) -> None:
     patches.replace(_activation_fn(), "__init__", _taking_specs(_activation_fn(), adapter))
     patches.replace(_layer(), "__init__", _then(_layer().__init__, adapter.layer_built))
     patches.replace(_model(), "__init__", _then(_model().__init__, adapter.model_built))
-    patches.replace(_model(), "__prepare_scriptable__", once.prepare)
     patches.replace(_layer(), "serialize", _with_coefficients(_layer().serialize, lambda layer: (layer, "activate_name", layer.activate)))
     for cls, where in _blocks():
         patches.replace(cls, "serialize", _with_coefficients(cls.serialize, where))
+    once.install(patches)
     compress.install(patches)
 
 

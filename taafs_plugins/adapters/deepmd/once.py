@@ -7,12 +7,14 @@ folded, that layer's activation hands its input on with NaN for every second der
 from __future__ import annotations
 
 import functools
+import importlib
 
 import torch
 from torch import nn
 
-from taafs_plugins.activations.taafs.exported import scripts_once
+from taafs_plugins.activations import TrainableActivation
 from taafs_plugins.activations.taafs.folded import differentiable_once
+from taafs_plugins.adapters.patching import Patches
 
 
 @functools.cache
@@ -40,10 +42,17 @@ def prepare(model: nn.Module) -> nn.Module:
     from deepmd.pt.model.network.mlp import MLP
     from deepmd.pt.utils.utils import ActivationFn
 
-    folded = any(scripts_once(part) for part in model.modules())
+    folded = any(isinstance(part, TrainableActivation) and part.scripts_once() for part in model.modules())
     for net in model.fitting_net.modules():
-        if isinstance(net, MLP) and net.layers[-1].activate.activation.lower() in ("linear", "none"):
+        if isinstance(net, MLP) and len(net.layers) and net.layers[-1].activate.activation.lower() in ("linear", "none"):
             last = net.layers[-1]
             if folded != isinstance(last.activate, linear_once()):
                 last.activate = linear_once()() if folded else ActivationFn(last.activate_name)
     return model
+
+
+def install(patches: Patches) -> None:
+    """Let every model of DeePMD-kit be prepared before it is scripted."""
+    patches.replace(
+        importlib.import_module("deepmd.pt.model.atomic_model.dp_atomic_model").DPAtomicModel, "__prepare_scriptable__", prepare
+    )
