@@ -57,7 +57,6 @@ def water_input(activation, systems, *, steps=5, small=True, seed=1, precision="
     model = deepmd.model_section(pair[0], ["O", "H"], sel=SEL, rcut=RCUT, seed=seed, precision=precision)
     model["fitting_net"]["activation_function"] = pair[1]
     if small:
-        model["data_stat_nbatch"] = 2  # frames that the statistics before training are made of
         model["descriptor"].update(neuron=[5, 10], axis_neuron=4)
         model["fitting_net"]["neuron"] = [10, 10]
     return deepmd.training_input(model, list(systems), steps=steps, learning_rate=learning_rate, seed=seed, **kwargs)
