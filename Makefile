@@ -10,7 +10,7 @@ export TAAFS_DATA_MIRROR ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: matrix help demo test test-fast lint docs format env clean
+.PHONY: matrix wheel help demo test test-fast lint docs format env clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,11 +33,12 @@ test: env ## every test
 test-fast: env ## the core's tests, without those that take minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests
 
-lint: env ## rules, layout, spelling, types and the examples in docstrings (under a minute)
+lint: env ## rules, layout, spelling, types, imports of all tests and the examples in docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+	@echo "$(BIN)/python -m pytest --collect-only"; found=$$($(BIN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$found"; exit 1; }
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
 docs: env ## the site in build/site, with the results of the last make test (seconds)
@@ -46,6 +47,9 @@ docs: env ## the site in build/site, with the results of the last make test (sec
 
 matrix: ## the kernels and core tests with each torch in an environment of its own; docs/torch-versions.md (an hour)
 	./scripts/matrix
+
+wheel: env ## a wheel with prebuilt kernels, in dist: for the torch of .venv, or make wheel TORCH='2.9.1 2.11.0'
+	$(BIN)/python scripts/wheel $(TORCH)
 
 format: env ## layout and import order as make lint wants them
 	$(BIN)/ruff check --fix .

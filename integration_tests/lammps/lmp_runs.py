@@ -84,8 +84,11 @@ def error(folder: Path, script: str, ranks: int = 1) -> str:
     return lines[0]
 
 
-def last(folder: Path, units: str = "metal") -> dict[str, np.ndarray]:
-    """Energy, positions, forces, energies per atom and pressure * volume of the last step printed, in the script's units of energy."""
+def last(folder: Path, units: str = "metal", columns: str = "c_e") -> dict[str, np.ndarray]:
+    """Energy, positions, forces, energies per atom and pressure * volume of the last step printed, in the script's units of energy.
+
+    ``columns`` are the dump's behind the forces; those behind ``c_e`` come as ``extra``.
+    """
     lines = (folder / "log.lammps").read_text().splitlines()
     start = [i for i, line in enumerate(lines) if line.split()[:2] == ["Step", "PotEng"]][-1]
     rows = []
@@ -94,11 +97,12 @@ def last(folder: Path, units: str = "metal") -> dict[str, np.ndarray]:
             break
         if re.match(r"\s*\d+ +[-\d.]", line):
             rows.append([float(v) for v in line.split()])
-    atoms = (folder / "atoms.dump").read_text().split("c_e\n")[-1].splitlines()
+    atoms = (folder / "atoms.dump").read_text().split(f"{columns}\n")[-1].splitlines()
     table = np.array([[float(v) for v in line.split()[1:]] for line in atoms])
     _, energy, volume, *pressure = rows[-1]
     virial = np.array(pressure) * volume / NKTV2P[units]
-    return {"energy": energy, "x": table[:, :3], "f": table[:, 3:6], "atom": table[:, 6], "virial": virial, "volume": volume}
+    extra = {"extra": table[:, 7:]} if table.shape[1] > 7 else {}
+    return {"energy": energy, **extra, "x": table[:, :3], "f": table[:, 3:6], "atom": table[:, 6], "virial": virial, "volume": volume}
 
 
 def worst(ours: dict, theirs: dict) -> float:

@@ -14,12 +14,13 @@ from taafs_plugins.md import contract
 
 
 def changed(source, target, **values):
-    """The same file with other metadata."""
+    """The same file with other metadata; ``None`` leaves a field out."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for item in old.infolist():
             data = old.read(item)
             if item.filename.endswith(contract.EXTRA):
-                data = json.dumps({**json.loads(data), **values}).encode()
+                facts = {**json.loads(data), **values}
+                data = json.dumps({name: value for name, value in facts.items() if value is not None}).encode()
             new.writestr(item, data)
 
 

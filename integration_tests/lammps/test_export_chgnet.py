@@ -56,7 +56,7 @@ def test_equal_to_chgnet(tmp_path, name, spec, count):
     frames = [*mptrj(count), *small()]
     model = converted(name, spec)
     facts = taafs.export(model, tmp_path / "model.pt", structures=frames[:1]).metadata
-    assert facts.modes == ("owner",) and facts.energy_unit == "eV" and facts.cutoff == (5.0 if name == "0.2.0" else 6.0)
+    assert facts.modes == ("owner", "ghost") and facts.energy_unit == "eV" and facts.cutoff == (5.0 if name == "0.2.0" else 6.0)
     equal_to_host(tmp_path / "model.pt", [reference(model, atoms) for atoms in frames], frames, FLOOR)
     if spec:
         other = converted(name, None)

@@ -17,7 +17,7 @@ import torchani_small  # noqa: E402
 from ase import Atoms  # noqa: E402
 from ase.build import bulk  # noqa: E402
 from ase.geometry import minkowski_reduce  # noqa: E402
-from lmp_runs import END, error, header, last, run, write_data  # noqa: E402
+from lmp_runs import END, header, last, run, write_data  # noqa: E402
 
 import taafs_plugins as taafs  # noqa: E402
 from taafs_plugins.adapters import adapter  # noqa: E402
@@ -137,15 +137,3 @@ def test_two_ranks_are_as_one(tmp_path, host):
     one, two = (in_lammps(tmp_path / str(ranks), atoms, tmp_path / "model.pt", ranks) for ranks in (1, 2))
     for name in ("energy", "f", "atom", "virial"):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-10, atol=1e-10 * np.abs(one[name]).max(), err_msg=name)
-
-
-def test_chgnet_on_two_ranks_is_refused(tmp_path):
-    """The real network, which needs each bond's two directions as one, ends with one line; on one rank the same script runs."""
-    atoms = bulk("Fe", cubic=True, a=2.86) * (2, 1, 1)
-    taafs.export(chgnet_helpers.stock(), tmp_path / "model.pt", structures=[atoms], elements=["Fe"])
-    write_data(tmp_path / "frame.data", atoms, [26])
-    script = header(atoms, [26]) + END + "run 0\n"
-    assert "chgnet runs on one rank, not on 2" in error(tmp_path, script, ranks=2)
-    assert "chgnet does not allow mode ghost" in error(tmp_path, header(atoms, [26], style="taafs ghost") + END + "run 0\n")
-    run(tmp_path, script)
-    assert np.isfinite(last(tmp_path)["energy"])

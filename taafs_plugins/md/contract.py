@@ -17,10 +17,20 @@ operators: several times cheaper activations, on the CPU, where their library ca
 - A model with magnetic moments has a second scripted method of the same arguments, ``magmoms(...) -> [n]`` in Bohr magnetons.
 
 **Modes.** *owner*: ghosts (periodic images) are mapped to the atoms they are images of and ``offsets = x_ghost - x_owner``; one rank.
-*ghost*: ghosts are atoms of their own and offsets are 0; pairs are listed for ghosts too, out to ``hops * cutoff`` from the owned
-atoms; only the energies of owned atoms are summed, and what the gradient leaves on a ghost is sent to its owner. An atom's energy
-may depend on atoms up to ``hops`` pairs away. A model that sums over the whole structure (or needs each bond's two directions to be
-one, as CHGNet's bond graph does) allows ``owner`` only.
+*ghost*: ghosts are atoms of their own; pairs are listed for ghosts too, out to ``hops * cutoff`` from the owned atoms, and each of them in
+both directions; only the energies of owned atoms are summed, and what the gradient leaves on a ghost is sent to its owner. An atom's energy
+may depend on atoms up to ``hops`` pairs away. For a model that allows both modes, images of one atom on one rank are one atom with offsets:
+a small box is never computed several times over. A model that sums over the whole structure allows ``owner`` only.
+
+A model whose rounds need not all be computed as far out as the pairs are listed has a second form of its methods, with energies and
+moments of the owned atoms alone::
+
+    owned(pos, Z, idx_i, idx_j, offsets, ends [hops + 1] int64, any_angle: bool) -> energies [owned]
+    owned_magmoms(...the same) -> [owned]
+
+Atoms and pairs are in the order of hops there (a pair is where its first atom is), ``ends[h]`` is how many atoms lie within h hops, so
+``ends[0]`` are owned, and ``any_angle`` says whether an atom of the whole structure, on any rank, has two pairs within ``angle_cutoff``:
+without any, CHGNet's bonds are not updated anywhere.
 """
 
 from __future__ import annotations
@@ -44,12 +54,13 @@ from taafs_plugins.errors import TaafsError, first_line
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # the newest that is read; files without an angle_cutoff are of format 1, which older versions read
 EXTRA = "taafs.json"
 FUSED = "fused.pt"
 MODES = ("owner", "ghost")
 ENERGY_UNITS = ("eV", "kcal/mol", "hartree")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_WAYS = {"energy_unit": f"choose {', '.join(ENERGY_UNITS)}", "dtype": "call .float() or .double() on it first"}
 OPERATOR = b"ops.taafs.activation"
 
 
@@ -72,6 +83,7 @@ class Metadata:
     dtype : ``float32`` or ``float64``
     spec : the resolved specs in it; empty for a stock model
     versions : of ``torch``, the host and ``taafs-plugins``, at export
+    angle_cutoff : of the pairs that make angles, Angstrom, where the model must know whether there is any on other ranks; 0 else
     format : of the file
 
     Raises
@@ -89,15 +101,19 @@ class Metadata:
     dtype: str
     spec: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
-    format: int = FORMAT
+    angle_cutoff: float = 0.0
+    format: int = 1
 
     def __post_init__(self):
         for name in ("modes", "elements", "spec"):
             value = getattr(self, name)
             object.__setattr__(self, name, ((value,) if value else ()) if isinstance(value, str) else tuple(value))
+        if self.angle_cutoff:
+            object.__setattr__(self, "format", max(2, self.format))
         checks = {
             "cutoff": 0 < self.cutoff < float("inf"),
             "hops": self.hops >= 1,
+            "angle_cutoff": 0 <= self.angle_cutoff <= self.cutoff,
             "modes": bool(self.modes) and set(self.modes) <= set(MODES),
             "energy_unit": self.energy_unit in ENERGY_UNITS,
             "elements": bool(self.elements) and all(1 <= z <= 118 for z in self.elements),
@@ -105,7 +121,7 @@ class Metadata:
         }
         for name, good in checks.items():
             if not good:
-                raise ExportError(f"The model's {name} cannot be {getattr(self, name)!r}; export it again.")
+                raise ExportError(f"The model's {name} cannot be {getattr(self, name)!r}; {_WAYS.get(name, 'export it again')}.")
 
 
 def release(version: str) -> str:
@@ -128,7 +144,10 @@ def write(module: torch.jit.ScriptModule, path: str | os.PathLike, metadata: Met
     """
     path = Path(path)
     versions = {"torch": torch.__version__, **metadata.versions}
-    extra: dict[str, str | bytes] = {EXTRA: json.dumps({**asdict(metadata), "versions": versions}, indent=1)}
+    facts = {**asdict(metadata), "versions": versions}
+    if not metadata.angle_cutoff:
+        del facts["angle_cutoff"]  # unknown to readers of format 1
+    extra: dict[str, str | bytes] = {EXTRA: json.dumps(facts, indent=1)}
     if fused is not None:
         with io.BytesIO() as buffer:
             torch.jit.save(fused, buffer)
@@ -195,6 +214,17 @@ def _extra(path: str | os.PathLike, name: str) -> bytes | None:
         return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
 
 
+def _check_device(device: str | torch.device) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ExportError(f"device={device} is unknown; choose cpu or cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ExportError(f"device={device}: there is no GPU that this torch can use; choose cpu.")
+
+
 def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: bool = True) -> tuple[torch.jit.ScriptModule, Metadata]:
     """Load an exported model; on the CPU with the fused operators where the file has them and they can be built.
 
@@ -207,8 +237,10 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
     Raises
     ------
     ExportError
-        As :func:`read_metadata`; or another torch version than it was exported with; or a model that cannot be loaded.
+        As :func:`read_metadata`; or another torch version than it was exported with; a device that is not there; or a model that
+        cannot be loaded.
     """
+    _check_device(device)
     metadata = read_metadata(path)
     made = metadata.versions.get("torch", "unknown")
     if release(made) != release(torch.__version__):

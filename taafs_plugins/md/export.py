@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from taafs_plugins.md import contract
 from taafs_plugins.md.calculator import ENERGY, predict
 from taafs_plugins.md.contract import ExportError, Metadata
 from taafs_plugins.md.files import read_model
-from taafs_plugins.md.once import DifferentiableOnce, DifferentiableOnceWithMagmoms
+from taafs_plugins.md.once import once
 from taafs_plugins.md.structures import structures as default_structures
 from taafs_plugins.training import trainable_activations
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds twice the host's own rounding
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
+Result = TypeVar("Result")
 # Smaller largest values count as these: eV/atom, eV/A, eV/A^3, Bohr magnetons
 SMALLEST = {"energy": 0.1, "forces": 0.1, "stress": 1e-3, "magmoms": 0.1}
 
@@ -185,14 +186,14 @@ def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.Scri
             part.export_form = "folded"  # the contract asks for first derivatives only
         scripted = torch.jit.script(module)
         if any(part.once for part in trained):
-            scripted = torch.jit.script((DifferentiableOnceWithMagmoms if hasattr(module, "magmoms") else DifferentiableOnce)(scripted))
+            scripted = torch.jit.script(once(scripted))
     except Exception as error:  # torch raises many kinds
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(f"TorchScript cannot take this model ({reason}).") from error
     return scripted, fused
 
 
-def _by_host[Result](call: Callable[[], Result], host: str, version: str) -> Result:
+def _by_host(call: Callable[[], Result], host: str, version: str) -> Result:
     """What the host's own code gives, or a sentence where it fails: models of other versions lack what today's code reads."""
     try:
         return call()

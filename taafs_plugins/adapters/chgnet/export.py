@@ -16,7 +16,7 @@ from chgnet.model import CHGNet, model
 from chgnet.model.composition_model import AtomRef
 from torch import Tensor, nn
 
-from taafs_plugins.adapters.chgnet.graph import angles, bonds
+from taafs_plugins.adapters.chgnet.graph import angles, bonds, inside, reach, seen
 from taafs_plugins.adapters.patching import HostError
 
 GPA = 160.21766208  # CHGNet's, GPa per eV/A^3
@@ -24,6 +24,10 @@ GPA = 160.21766208  # CHGNet's, GPa per eV/A^3
 
 def _sum(rows: Tensor, owners: Tensor, count: int) -> Tensor:
     return rows.new_zeros([count, rows.shape[1]]).index_add_(0, owners, rows)
+
+
+def _first(rows: Tensor, count: int) -> Tensor:
+    return rows if count == rows.shape[0] else rows.narrow(0, 0, count)
 
 
 class Update(nn.Module):
@@ -63,26 +67,31 @@ class Interaction(nn.Module):
         self.angle_resnet: bool = self.with_angles and angle.resnet
         self.angle_norm = angle.angle_norm if self.with_angles and angle.angle_norm is not None else nn.Identity()
 
-    def atoms(self, atom: Tensor, bond: Tensor, weights: Tensor, centers: Tensor, neighbors: Tensor, undirected: Tensor) -> Tensor:
-        """AtomConv."""
+    def atoms(
+        self, atom: Tensor, bond: Tensor, weights: Tensor, centers: Tensor, neighbors: Tensor, undirected: Tensor, count: int
+    ) -> Tensor:
+        """AtomConv: new features of the first ``count`` atoms; ``centers``, ``neighbors`` and ``undirected`` are of their bonds alone."""
         parts = [atom.index_select(0, centers), bond.index_select(0, undirected), atom.index_select(0, neighbors)]
         messages = self.atom_message(torch.cat(parts, dim=1)) * weights.index_select(0, undirected)
-        return self.atom_update(_sum(messages, centers, atom.shape[0]), atom)
+        return self.atom_update(_sum(messages, centers, count), _first(atom, count))
 
-    def forward(
-        self, atom: Tensor, bond: Tensor, angle: Tensor, weights: Tensor, centers: Tensor, left: Tensor, right: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """BondConv and AngleUpdate; ``centers`` [a] atoms, ``left`` and ``right`` [a] undirected bonds of each angle."""
+    def bonds(
+        self, atom: Tensor, bond: Tensor, angle: Tensor, weights: Tensor, centers: Tensor, left: Tensor, right: Tensor, count: int
+    ) -> Tensor:
+        """BondConv of the first ``count`` bonds; of angles, ``centers`` [a] atoms, ``left`` (below ``count``) and ``right`` [a] bonds."""
         if not self.with_bonds:
-            return bond, angle
-        at = atom.index_select(0, centers)
-        messages = self.bond_message(torch.cat([bond.index_select(0, left), bond.index_select(0, right), angle, at], dim=1))
-        messages = messages * weights.index_select(0, left) * weights.index_select(0, right)
-        bond = self.bond_update(_sum(messages, left, bond.shape[0]), bond)
-        if self.with_angles:
-            new = self.angle_message(torch.cat([bond.index_select(0, left), bond.index_select(0, right), angle, at], dim=1))
-            angle = self.angle_norm(new + angle if self.angle_resnet else new)
-        return bond, angle
+            return bond
+        parts = [bond.index_select(0, left), bond.index_select(0, right), angle, atom.index_select(0, centers)]
+        messages = self.bond_message(torch.cat(parts, dim=1)) * weights.index_select(0, left) * weights.index_select(0, right)
+        return self.bond_update(_sum(messages, left, count), _first(bond, count))
+
+    def angles(self, atom: Tensor, bond: Tensor, angle: Tensor, centers: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """AngleUpdate."""
+        if not self.with_angles:
+            return angle
+        parts = [bond.index_select(0, left), bond.index_select(0, right), angle, atom.index_select(0, centers)]
+        new = self.angle_message(torch.cat(parts, dim=1))
+        return self.angle_norm(new + angle if self.angle_resnet else new)
 
 
 class Bessel(nn.Module):
@@ -139,43 +148,76 @@ class ExportedCHGNet(nn.Module):
         first = torch.full_like(angle, self.constant)[:, None]
         return torch.cat([first, torch.sin(waves), torch.cos(waves)], dim=1) / self.root_pi
 
-    def features(
-        self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Before the last round: atoms [n, :], bonds [u, :], weights [u, :]; centers, neighbors and undirected bond [b] of each bond."""
+    def graph(self, pos: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Of directed bonds [b]: center, neighbor, undirected bond, unit vector; of undirected ones [u]: a directed bond, the length."""
         dtype = pos.dtype
         pos, offsets = pos.double(), offsets.double()
         pairs, undirected, directed = bonds(pos, idx_i, idx_j, offsets, self.atom_cutoff)
         centers, neighbors = idx_i.index_select(0, pairs), idx_j.index_select(0, pairs)
         vectors = pos.index_select(0, centers) - pos.index_select(0, neighbors) - offsets.index_select(0, pairs)
         lengths = torch.linalg.norm(vectors, dim=1)
-        length = lengths.index_select(0, directed)
+        return centers, neighbors, undirected, (vectors / lengths[:, None]).to(dtype), directed, lengths.index_select(0, directed)
+
+    def features(
+        self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, ends: Tensor, any_angle: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Before the last round, of what it reads: atoms, bonds, weights [u, :]; centers, neighbors and undirected bond [b] of each bond.
+
+        A round is computed as far out as later ones look: the first of n_conv for atoms up to n_conv - 1 hops away, the last for the owned.
+        """
+        centers, neighbors, undirected, unit, directed, length = self.graph(pos, idx_i, idx_j, offsets)
+        atoms_to, directed_to, undirected_to = reach(centers, directed, ends, Z.shape[0], len(self.interactions) + 1)
+        hop = len(self.interactions)  # how far out this round is needed
         basis = self.radial_atoms(length)
-        weights = self.bond_weights_ag(basis)
+        atom, bond, weights = self.atom_embedding(Z - 1), self.bond_embedding(basis), self.bond_weights_ag(basis)
         bond_weights = self.bond_weights_bg(self.radial_bonds(length))
-        short = (length < self.bond_cutoff).index_select(0, undirected).nonzero().flatten()
+        short = (length < self.bond_cutoff).index_select(0, _first(undirected, directed_to[hop])).nonzero().flatten()
         first, second = angles(centers, short, Z.shape[0])
+        if ends.shape[0] > 0:
+            first, second = seen(first, second, undirected, undirected_to[hop - 1])
         left, right = undirected.index_select(0, first), undirected.index_select(0, second)
         at = centers.index_select(0, first)
-        unit = (vectors / lengths[:, None]).to(dtype)
         angle = self.angle_embedding(self.angle_basis(unit.index_select(0, first), unit.index_select(0, second)))
-        atom, bond = self.atom_embedding(Z - 1), self.bond_embedding(basis)
+        any_angle = any_angle or first.shape[0] > 0
         for interaction in self.interactions:
-            atom = interaction.atoms(atom, bond, weights, centers, neighbors, undirected)
-            if first.shape[0] > 0:  # without any angle CHGNet leaves the bonds as they are
-                bond, angle = interaction(atom, bond, angle, bond_weights, at, left, right)
-        return atom, bond, weights, centers, neighbors, undirected
+            centers, neighbors = _first(centers, directed_to[hop]), _first(neighbors, directed_to[hop])
+            undirected = _first(undirected, directed_to[hop])
+            atom = interaction.atoms(atom, bond, weights, centers, neighbors, undirected, atoms_to[hop])
+            if any_angle:  # without any CHGNet leaves the bonds as they are
+                bond = interaction.bonds(atom, bond, angle, bond_weights, at, left, right, undirected_to[hop - 1])
+                if ends.shape[0] > 0 and hop > 1:
+                    at, left, right, angle = inside(at, left, right, angle, atoms_to[hop - 1], undirected_to[hop - 2])
+                angle = interaction.angles(atom, bond, angle, at, left, right)
+            hop -= 1
+        owned = directed_to[0]
+        return atom, bond, weights, _first(centers, owned), _first(neighbors, owned), _first(undirected, owned)
+
+    def energies(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, ends: Tensor, any_angle: bool) -> Tensor:
+        """Of the owned atoms."""
+        atom, bond, weights, centers, neighbors, undirected = self.features(pos, Z, idx_i, idx_j, offsets, ends, any_angle)
+        count = Z.shape[0] if ends.shape[0] == 0 else int(ends[0])
+        atom = self.last.atoms(atom, bond, weights, centers, neighbors, undirected, count)
+        return self.readout(atom).squeeze(1).double() + self.composition.index_select(0, _first(Z, count) - 1)
 
     def forward(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> Tensor:
         """Energies [n]; see :mod:`taafs_plugins.md.contract`."""
-        atom, bond, weights, centers, neighbors, undirected = self.features(pos, Z, idx_i, idx_j, offsets)
-        atom = self.last.atoms(atom, bond, weights, centers, neighbors, undirected)
-        return self.readout(atom).squeeze(1).double() + self.composition.index_select(0, Z - 1)
+        return self.energies(pos, Z, idx_i, idx_j, offsets, Z[:0], False)
 
     @torch.jit.export
     def magmoms(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor) -> Tensor:
         """Magnetic moments [n], Bohr magnetons."""
-        return self.site_wise(self.features(pos, Z, idx_i, idx_j, offsets)[0]).abs().squeeze(1)
+        return self.site_wise(self.features(pos, Z, idx_i, idx_j, offsets, Z[:0], False)[0]).abs().squeeze(1)
+
+    @torch.jit.export
+    def owned(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, ends: Tensor, any_angle: bool) -> Tensor:
+        """Energies of the owned atoms alone."""
+        return self.energies(pos, Z, idx_i, idx_j, offsets, ends, any_angle)
+
+    @torch.jit.export
+    def owned_magmoms(self, pos: Tensor, Z: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, ends: Tensor, any_angle: bool) -> Tensor:
+        """Their magnetic moments."""
+        atom = self.features(pos, Z, idx_i, idx_j, offsets, ends, any_angle)[0]
+        return self.site_wise(_first(atom, int(ends[0]))).abs().squeeze(1)
 
 
 def export_module(chgnet: CHGNet, energy_unit: str | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -194,7 +236,8 @@ def export_module(chgnet: CHGNet, energy_unit: str | None) -> tuple[nn.Module, d
         if isinstance(module, nn.Dropout):
             module.p = float(module.p)  # CHGNet's default is the int 0, which TorchScript refuses
     return ExportedCHGNet(chgnet), {
-        "cutoff": float(chgnet.graph_converter.atom_graph_cutoff), "hops": int(chgnet.n_conv), "modes": ("owner",),
+        "cutoff": float(chgnet.graph_converter.atom_graph_cutoff), "hops": int(chgnet.n_conv), "modes": ("owner", "ghost"),
+        "angle_cutoff": float(min(chgnet.graph_converter.bond_graph_cutoff, chgnet.graph_converter.atom_graph_cutoff)),
         "energy_unit": energy_unit or "eV", "elements": tuple(range(1, chgnet.atom_embedding.embedding.num_embeddings + 1)),
         "dtype": str(chgnet.site_wise.weight.dtype).removeprefix("torch."),
     }  # fmt: skip

@@ -45,7 +45,7 @@ def bonds(pos: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, cutoff: fl
     Raises
     ------
     RuntimeError
-        A pair within the cutoff without its reverse: a half list, or ghosts that are atoms of their own.
+        A pair within the cutoff without its reverse, as in a half list.
     """
     edge = 1e-3  # Angstrom; so near to the cutoff the reverse may be missing by rounding, and a bond weighs nothing
     pos, offsets = pos.detach(), offsets.detach()
@@ -54,7 +54,7 @@ def bonds(pos: Tensor, idx_i: Tensor, idx_j: Tensor, offsets: Tensor, cutoff: fl
     lengths = lengths.index_select(0, near)
     reverse = reverse_of(idx_i.index_select(0, near), idx_j.index_select(0, near), offsets.index_select(0, near), pos.shape[0])
     if bool(((reverse < 0) & (lengths < cutoff - edge)).any()):
-        raise RuntimeError("CHGNet needs every pair in both directions, with ghosts mapped to their owners (mode owner)")
+        raise RuntimeError("CHGNet needs every pair of atoms in both directions")
     # the sum of both lengths is the same for both
     kept = ((reverse >= 0) & (lengths + lengths.index_select(0, reverse.clamp(min=0)) < 2 * cutoff)).nonzero().flatten()
     count = torch.arange(kept.shape[0], device=pos.device)
@@ -83,3 +83,42 @@ def angles(centers: Tensor, short: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     second = starts.index_select(0, at.index_select(0, first)) + place
     other = (first != second).nonzero().flatten()
     return short.index_select(0, first.index_select(0, other)), short.index_select(0, second.index_select(0, other))
+
+
+def reach(centers: Tensor, directed: Tensor, ends: Tensor, atoms: int, hops: int) -> tuple[list[int], list[int], list[int]]:
+    """How many atoms, directed and undirected bonds lie within h hops of the owned atoms, for h = 0 ... ``hops``; without ``ends`` all.
+
+    A directed bond lies where its first atom does, an undirected one where its nearer end does.
+
+    Parameters
+    ----------
+    centers [b], directed [u] : as :func:`bonds` gives them
+    ends : [hops + 1] how many of the atoms lie within h hops, or empty
+
+    Raises
+    ------
+    RuntimeError
+        Bonds that are not in the order of the hops of their first atoms.
+    """
+    if ends.shape[0] == 0:
+        return [atoms] * (hops + 1), [centers.shape[0]] * (hops + 1), [directed.shape[0]] * (hops + 1)
+    hop = torch.searchsorted(ends, centers, right=True)
+    if bool((hop[1:] < hop[:-1]).any()):
+        raise RuntimeError("pairs must be in the order of the hops of their first atoms")
+    wanted = torch.arange(hops + 1, device=centers.device)
+    atoms_to: list[int] = ends.tolist()
+    directed_to: list[int] = torch.searchsorted(hop, wanted, right=True).tolist()
+    undirected_to: list[int] = torch.searchsorted(hop.index_select(0, directed), wanted, right=True).tolist()
+    return atoms_to, directed_to, undirected_to
+
+
+def seen(first: Tensor, second: Tensor, undirected: Tensor, bonds: int) -> tuple[Tensor, Tensor]:
+    """Of angles (places of their two directed bonds), those whose first bond is one of the first ``bonds``."""
+    kept = (undirected.index_select(0, first) < bonds).nonzero().flatten()
+    return first.index_select(0, kept), second.index_select(0, kept)
+
+
+def inside(at: Tensor, left: Tensor, right: Tensor, angle: Tensor, atoms: int, bonds: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of angles (their atoms, bonds and features), those at the first ``atoms`` whose left bond is one of the first ``bonds``."""
+    kept = ((at < atoms) & (left < bonds)).nonzero().flatten()
+    return at.index_select(0, kept), left.index_select(0, kept), right.index_select(0, kept), angle.index_select(0, kept)

@@ -15,7 +15,7 @@ from torch import nn
 from taafs_plugins.adapters.deepmd.input import WORD, activation_names
 from taafs_plugins.adapters.patching import HostError
 from taafs_plugins.adapters.sites import Site
-from taafs_plugins.files import replacing
+from taafs_plugins.files import replacing, save
 
 _SITE = re.compile(
     r"(?:(?P<head>(?!backbone_model)[^.]+)\.)?(?:backbone_model\.)?atomic_model\.(?:models\.(?P<term>\d+)\.)?(?P<section>descriptor|fitting_net)"
@@ -105,7 +105,7 @@ def write_checkpoint(model: nn.Module, path: Path, source: Path, sites: Sequence
         state.update({f"model.{head}.{key}": value for key, value in described.items()})
     with replacing(path) as written:
         # DeePMD-kit asks for an optimiser's state and reads it with --restart only
-        torch.save({"model": {**state, "_extra_state": extra}, "optimizer": {}}, written)
+        save({"model": {**state, "_extra_state": extra}, "optimizer": {}}, written)
     listed = ", ".join(f"{WORD} '{part[WORD]}' in model.{where}" for part, where in activation_names(params))
     return f"Train it on: write {listed} of your input.json and run: dp --pt train input.json --init-model {path.name}"
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
+from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec, suggestion
 from taafs_plugins.activations.spec import nearest
 from taafs_plugins.adapters.deepmd import optimizers
 from taafs_plugins.adapters.patching import HostError, Patches
@@ -59,6 +59,7 @@ def check(config: dict, backend: str) -> None:
     InputError
         An empty, misspelt or impossible spec, or one where it is not supported; names the place in the file.
     """
+    _check_places(config)
     for part, path in activation_names(config.get("model", config)):
         name = part[WORD]
         if name is None or not isinstance(name, str):
@@ -69,8 +70,11 @@ def check(config: dict, backend: str) -> None:
             close = nearest(plain, [*_STOCK, *family_names()])
             if not name.strip():
                 raise InputError(f"{place} is empty; write a stock name such as 'tanh' or a spec such as 'taafs:chebyshev1'.")
-            if plain not in (*_STOCK, "silut", "custom_silu") and any(f"'{family}'" in close for family in family_names()):
-                raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
+            if plain not in (*_STOCK, "silut", "custom_silu"):
+                if hint := suggestion(name):
+                    raise InputError(f"{place}: unknown activation '{name}'. Did you mean '{hint}'?")
+                if any(f"'{family}'" in close for family in family_names()):
+                    raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
             continue
         if backend not in TRAIN:
             raise InputError(f"{place} = '{name}' works with the PyTorch backends only, not with '{backend}'; run: dp --pt train ...")
@@ -84,6 +88,26 @@ def check(config: dict, backend: str) -> None:
     if _has_spec(config.get("model", config)) and sharded > 1:
         raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
     _check_supported(config.get("model", config), backend)
+
+
+def _check_places(config: dict) -> None:
+    """A spec under another key than ``activation_function``, or where no network is."""
+    model = config.get("model", config)
+    if isinstance(model, dict) and is_spec(model.get(WORD)):
+        raise InputError(f"model.{WORD} is read by nothing; write it into model.descriptor, model.fitting_net or both.")
+    for key, path in _specs(config, ""):
+        if key != WORD:
+            raise InputError(f"{path} holds a spec, but the key is '{WORD}', in model.descriptor or model.fitting_net.")
+
+
+def _specs(config: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(key, place) of every spec in a config."""
+    pairs = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in pairs:
+        place = f"{path}.{key}" if path else str(key)
+        if isinstance(value, str) and ":" in value and is_spec(value):
+            yield str(key), place
+        yield from _specs(value, place)
 
 
 def _check_supported(model: Any, backend: str) -> None:

@@ -125,12 +125,13 @@ Metadata parse_metadata(const std::string &text) {
   result.energy_unit = field(root, "energy_unit").text;
   result.dtype = field(root, "dtype").text;
   result.cutoff = number(field(root, "cutoff"));
+  if (root.fields.count("angle_cutoff")) result.angle_cutoff = number(field(root, "angle_cutoff"));
   result.hops = static_cast<int>(number(field(root, "hops")));
   for (const Value &mode : field(root, "modes").items) result.modes.push_back(mode.text);
   for (const Value &spec : field(root, "spec").items) result.spec.push_back(spec.text);
   for (const Value &element : field(root, "elements").items) result.elements.push_back(static_cast<int>(number(element)));
   for (const auto &[name, version] : field(root, "versions").fields) result.versions[name] = version.text;
-  if (result.cutoff <= 0 || result.hops < 1) throw std::invalid_argument("cutoff or hops is out of range");
+  if (result.cutoff <= 0 || result.hops < 1 || result.angle_cutoff < 0) throw std::invalid_argument("cutoff or hops is out of range");
   return result;
 }
 

@@ -7,7 +7,7 @@
 
 namespace taafs {
 
-constexpr int FORMAT = 1;
+constexpr int FORMAT = 2;
 
 // Throws std::invalid_argument: "newer" for a newer format, else what is wrong with the text.
 Metadata parse_metadata(const std::string &text);

@@ -122,7 +122,9 @@ void Structure::clear() {
   first.clear();
   second.clear();
   offsets.clear();
+  ends.clear();
   owned = 0;
+  angles = false;
 }
 
 struct Model::Torch {
@@ -150,6 +152,14 @@ struct Model::Torch {
     const auto pairs = static_cast<int64_t>(s.first.size());
     return {reals(s.positions, atoms), integers(s.elements), integers(s.first), integers(s.second), reals(s.offsets, pairs)};
   }
+
+  // The contract's methods: of all atoms, or of the owned alone.
+  torch::Tensor call(const char *all, const char *alone, bool owned, std::vector<torch::jit::IValue> inputs, const Structure &s) const {
+    if (!owned) return module.get_method(all)(inputs).toTensor();
+    inputs.emplace_back(integers(s.ends));
+    inputs.emplace_back(s.angles);
+    return module.get_method(alone)(inputs).toTensor();
+  }
 };
 
 Model::Model(const std::string &path, const std::string &device, int threads, int rank) : torch_(std::make_unique<Torch>()) {
@@ -174,14 +184,17 @@ std::string Model::device() const { return torch_->device.str(); }
 
 bool Model::has_magmoms() const { return torch_->module.find_method("magmoms").has_value(); }
 
+bool Model::owned_alone(const Structure &structure) const { return !structure.ends.empty() && torch_->module.find_method("owned").has_value(); }
+
 Result Model::evaluate(const Structure &structure, bool with_offsets) {
   // the optimizing executor's guards cost more than it gains on these models
   torch::jit::GraphOptimizerEnabledGuard executor(false);
   auto inputs = torch_->inputs(structure);
   std::vector<torch::Tensor> wanted{inputs[0].toTensor().requires_grad_(true)};
   if (with_offsets) wanted.push_back(inputs[4].toTensor().requires_grad_(true));
-  const auto energies = torch_->module.forward(inputs).toTensor();
-  if (energies.dim() != 1 || energies.size(0) != static_cast<int64_t>(structure.elements.size()))
+  const bool alone = owned_alone(structure);
+  const auto energies = torch_->call("forward", "owned", alone, inputs, structure);
+  if (energies.dim() != 1 || energies.size(0) != (alone ? structure.owned : static_cast<int64_t>(structure.elements.size())))
     throw std::runtime_error("the model does not return one energy per atom; write it with 'taafs export'");
   const auto energy = energies.slice(0, 0, structure.owned).to(torch::kDouble).sum();
   std::vector<torch::Tensor> gradients(wanted.size());
@@ -200,7 +213,7 @@ Result Model::evaluate(const Structure &structure, bool with_offsets) {
 std::vector<double> Model::magmoms(const Structure &structure) {
   torch::jit::GraphOptimizerEnabledGuard executor(false);
   torch::NoGradGuard guard;
-  return Torch::numbers(torch_->module.get_method("magmoms")(torch_->inputs(structure)).toTensor());
+  return Torch::numbers(torch_->call("magmoms", "owned_magmoms", owned_alone(structure), torch_->inputs(structure), structure));
 }
 
 } // namespace taafs

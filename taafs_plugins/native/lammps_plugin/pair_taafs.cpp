@@ -7,6 +7,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
@@ -142,7 +143,8 @@ void PairTaafs::choose_mode() {
   if (mode == "owner" && comm->nprocs > 1) error->all(FLERR, "Mode owner of pair style taafs runs on one rank, not on {}", comm->nprocs);
   if (!metadata.allows(mode)) {
     if (mode == "ghost" && comm->nprocs > 1)
-      error->all(FLERR, "This model of {} runs on one rank, not on {}: it allows mode owner only", metadata.host, comm->nprocs);
+      error->all(FLERR, "This model of {} runs on one rank, not on {}: it allows mode owner only; export it again by this version, or start one rank",
+                 metadata.host, comm->nprocs);
     error->all(FLERR, "This model of {} does not allow mode {}", metadata.host, mode);
   }
   owner_ = mode == "owner";
@@ -165,6 +167,11 @@ void PairTaafs::init_style() {
   if (hops == 1) return;
   const double needed = hops * model_->metadata().cutoff + neighbor->skin;
   if (comm->mode != 0) error->all(FLERR, "Mode ghost of pair style taafs needs comm_modify mode single");
+  if (comm->style == Comm::TILED)
+    for (int d = 0; d < domain->dimension; ++d)
+      if (domain->periodicity[d] && needed > domain->prd[d])
+        error->all(FLERR, "Mode ghost of pair style taafs needs ghosts as far as {} A, further than comm_style tiled reaches in this box; use comm_style "
+                          "brick, or a longer box", needed);
   if (comm->cutghostuser < needed) {
     comm->cutghostuser = needed;
     if (comm->me == 0)

@@ -48,8 +48,9 @@ class PairTaafs : public Pair {
 
   taafs::Structure structure_;
   std::vector<int> atoms_;    // of the structure, as LAMMPS counts them
-  std::vector<int> ghosts_;   // of each pair in owner mode: j as LAMMPS counts it, may be a ghost
-  std::vector<int> position_; // of LAMMPS's atoms in the structure, or -1
+  std::vector<int> plus_, minus_; // of each pair whose offset is x[plus] - x[minus], as LAMMPS counts atoms
+  std::vector<int> images_;       // of LAMMPS's atoms: the first of those that are images of one atom; empty where each is itself
+  std::vector<int> position_;     // of those first ones in the structure, or -1
   std::vector<char> hidden_;  // of LAMMPS's atoms: not in the structure; empty where none is
   std::vector<double> owners_, forces_, magmoms_;
   int magmom_flag_ = 0;
@@ -66,9 +67,12 @@ class PairTaafs : public Pair {
   void who_is_there();
   void check_types();
   bool absent(int atom) const;
+  void find_images();
   void gather_owner();
   void gather_ghost();
+  bool angles_anywhere() const;
   int add(int atom);
+  void pair(int first, int second, int plus, int minus);
   bool finite(double energy, int eflag, int vflag);
   void share(const taafs::Result &result);
 };
