@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_a_model_trains_freezes_and_keeps_its_numbers(name, tmp_path, monkeypatc
     dp("--pt", "freeze", "-c", "random.pt", "-o", "frozen.pth")
     with torch.jit.optimized_execution(False):
         assert difference(ours, outputs(torch.jit.load(tmp_path / "frozen.pth"), tmp_path, name)) < 1e-9
+
+
+def test_scale_auto_is_measured_in_a_spin_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = write_input(tmp_path, "spin")
+    config["model"]["descriptor"]["activation_function"] = "taafs:bspline,scale=auto"
+    (tmp_path / "input.json").write_text(json.dumps(config))
+    dp("--pt", "train", "input.json", "--skip-neighbor-stat")
+    state = load_state(tmp_path / "model.ckpt-2.pt")
+    scales = {float(value) for key, value in state.items() if "descriptor" in key and key.endswith("activate.scale")}
+    assert len(scales) > 4 and 1.0 not in scales
 
 
 ENERGY = "default_fparam"

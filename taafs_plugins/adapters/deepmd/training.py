@@ -109,7 +109,8 @@ def _forward(model: torch.nn.Module, system: dict[str, Any]) -> None:
     model.eval()
     try:
         coord = part("coord")
-        model(coord.reshape(len(coord), -1, 3), part("atype"), box=part("box"), fparam=part("fparam"), aparam=part("aparam"))
+        spin = {"spin": part("spin")} if "spin" in system else {}
+        model(coord.reshape(len(coord), -1, 3), part("atype"), box=part("box"), fparam=part("fparam"), aparam=part("aparam"), **spin)
     finally:
         model.train(training)
 
