@@ -8,7 +8,7 @@ One 3x25 network (three inputs, tanh, float64) with each in place of its activat
 energy, force, and the gradient of a loss on both for every number. Steps are timed in turn with stock tanh's, one thread, CPU time,
 malloc's thresholds fixed.
 The KAN layer is pykan's and one of the Padé units rational_activations's, where those are installed (``pip install --no-deps pykan
-rational_activations`` in an environment of its own: the second asks for old versions of what it does not need here).
+rational_activations`` in an environment of its own: the second asks for torch 1.7.1, and runs with today's).
 """
 
 import datetime
