@@ -10,7 +10,7 @@ export TAAFS_DATA_MIRROR ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: matrix help demo test test-fast lint docs format env clean
+.PHONY: matrix wheel help demo test test-fast lint docs format env clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ docs: env ## the site in build/site, with the results of the last make test (sec
 
 matrix: ## the kernels and core tests with each torch in an environment of its own; docs/torch-versions.md (an hour)
 	./scripts/matrix
+
+wheel: env ## a wheel with prebuilt kernels, in dist: for the torch of .venv, or make wheel TORCH='2.9.1 2.11.0'
+	$(BIN)/python scripts/wheel $(TORCH)
 
 format: env ## layout and import order as make lint wants them
 	$(BIN)/ruff check --fix .

@@ -5,8 +5,9 @@
     python benchmarks/choose_gain.py page        # the table in docs/xnet.md from the results
 
 A model is trained for a while with its stock activation; then the choice is made on training data, and from the same weights each side is
-trained for as long as the other, with a fresh optimiser and the same batches. Small networks, few data, short runs: a study of
-the rule, not of the hosts. Every finished run is one line of benchmarks/results/choose.jsonl; an interrupted program goes on.
+trained for as long as the other, with a fresh optimiser and the same batches, at each of three learning rates. What is compared are test
+frames, each side at the rate that is best on validation frames over the seeds. Small networks, few data: a study of the rule, not of the
+hosts. Every finished run is one line of benchmarks/results/choose.jsonl; an interrupted program goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import itertools
 import json
 import shutil
 import time
@@ -30,8 +32,9 @@ RESULTS, WORK, PAGE = HERE / "results" / "choose.jsonl", HERE / "runs" / "choose
 START, END = "<!-- choice: made by benchmarks/choose_gain.py page -->\n", "<!-- end of choice -->\n"
 SEEDS = (1, 2, 3)
 SIDES = {"stock": None, "chosen 0.3": (0.3, 0.05), "chosen 1": (1.0, 0.1)}  # rate of the step, threshold
-MOLECULES, WARM, EPOCHS, LEARNING_RATE = 300, 10, 20, 4e-3
-WARM_STEPS, STEPS = 150, 300
+RATES = {"torchani": (2e-3, 4e-3, 8e-3), "deepmd": (2e-3, 5e-3, 1e-2)}
+MOLECULES, WARM, WARM_RATE, EPOCHS = 300, 10, 4e-3, 60
+WARM_STEPS, WARM_STEPS_RATE, STEPS = 200, 2e-3, 1000
 
 
 def load() -> list[dict]:
@@ -46,13 +49,15 @@ def store(row: dict) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
-    print(json.dumps({key: row[key] for key in ("host", "base", "seed", "side", "test_energy", "test_force", "replaced", "seconds")}))
+    keys = ("host", "base", "seed", "side", "learning_rate", "test_energy", "test_force", "replaced", "seconds")
+    print(json.dumps({key: row[key] for key in keys}), flush=True)
 
 
-def missing(host: str, base: str, seed: int) -> list[str]:
-    """Sides that are not in the results."""
-    done = {row["side"] for row in load() if (row["host"], row["base"], row["seed"]) == (host, base, seed)}
-    return [side for side in SIDES if side not in done]
+def missing(host: str, base: str, seed: int) -> list[tuple[str, float]]:
+    """Sides and learning rates that are not in the results."""
+    mine = [row for row in load() if (row["host"], row["base"], row["seed"]) == (host, base, seed)]
+    done = {(row["side"], row["learning_rate"]) for row in mine}
+    return [pair for pair in itertools.product(SIDES, RATES[host]) if pair not in done]
 
 
 def said(used: list[Choice]) -> dict:
@@ -68,14 +73,14 @@ def torchani(seed: int, base: str, sets: dict) -> None:
     if not sides:
         return
     warm = runs.build(base, (24, 20, 16), seed, sets["train"][0].aev.shape[1])
-    runs.train(warm, sets, LEARNING_RATE, WARM, seed)
-    for side in sides:
+    runs.train(warm, sets, WARM_RATE, WARM, seed)
+    for side, learning_rate in sides:
         start, networks, used = time.perf_counter(), copy.deepcopy(warm), []
         if SIDES[side] is not None:
             rate, threshold = SIDES[side]
             used = replace(networks, choose(networks, lambda m: runs.loss_of(m, sets["train"][:60]), rate=rate), threshold)
-        result = runs.train(networks, sets, LEARNING_RATE, EPOCHS, seed)
-        store({"host": "torchani", "base": base, "seed": seed, "side": side, **said(used), **result,
+        result = runs.train(networks, sets, learning_rate, EPOCHS, seed)
+        store({"host": "torchani", "base": base, "seed": seed, "side": side, "learning_rate": learning_rate, **said(used), **result,
                "seconds": round(time.perf_counter() - start, 1)})  # fmt: skip
 
 
@@ -91,12 +96,13 @@ def model_section(activation: str | tuple[str, str], seed: int) -> dict:
 
 
 def deepmd_systems() -> dict[str, list[str]]:
-    """Training and test systems of Cu, written once."""
+    """Training, validation (every tenth training frame) and test systems of Cu, written once."""
     from taafs_plugins.experiments import deepmd as runs
 
     frames, test = runs.zuo_frames("Cu")
+    parts = {"train": [frame for i, frame in enumerate(frames) if i % 10], "validation": frames[::10], "test": test}
     found = {}
-    for name, part in (("train", frames), ("test", test)):
+    for name, part in parts.items():
         folder = WORK / "data" / name
         systems = sorted(folder.iterdir()) if folder.is_dir() else runs.write_zuo_systems(part, folder)
         found[name] = [str(Path(path).resolve()) for path in systems]
@@ -116,28 +122,35 @@ def training_frames(systems: list[str], most: int = 10) -> list[tuple]:
     return [found[i] for i in np.linspace(0, len(found) - 1, most).astype(int)]
 
 
+def deepmd_train(names: str | tuple[str, str], seed: int, rates: tuple[float, float], steps: int, folder: Path, extra=()) -> Path:
+    """``dp train``; the last checkpoint."""
+    from taafs_plugins.experiments import deepmd as runs
+
+    section, systems = model_section(names, seed), deepmd_systems()["train"]
+    config = runs.training_input(section, systems, steps=steps, learning_rate=rates[0], stop_rate=rates[1], seed=seed)
+    runs.train(config, folder, extra=extra)
+    return folder / f"model.ckpt-{steps}.pt"
+
+
 def deepmd(seed: int) -> None:
     """One seed of Cu: warm up by ``dp train``, choose by net, go on with each side by ``dp train --init-model``."""
     from taafs_plugins.experiments import deepmd as runs
 
     sides, systems, folder = missing("deepmd", "tanh", seed), deepmd_systems(), WORK / f"cu_{seed}"
-    if not sides:
-        return
     warm = folder / "warm" / f"model.ckpt-{WARM_STEPS}.pt"
-    options = {"learning_rate": 2e-3, "seed": seed, "stop_rate": 1e-4}
-    if not warm.is_file():
-        shutil.rmtree(folder / "warm", ignore_errors=True)
-        runs.train(runs.training_input(model_section("tanh", seed), systems["train"], steps=WARM_STEPS, **options), folder / "warm")
-    for side in sides:
-        start, place = time.perf_counter(), folder / side.replace(" ", "_")
+    if sides and not warm.is_file():
+        shutil.rmtree(warm.parent, ignore_errors=True)
+        deepmd_train("tanh", seed, (WARM_STEPS_RATE, 1e-4), WARM_STEPS, warm.parent)
+    for side, learning_rate in sides:
+        start, place = time.perf_counter(), folder / f"{side.replace(' ', '_')}_{learning_rate:g}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         names, used = chosen_checkpoint(warm, place / "start.pt", side, training_frames(systems["train"]))
-        config = runs.training_input(model_section(names, seed), systems["train"], steps=STEPS, **options)
-        runs.train(config, place, extra=("--init-model", "start.pt"))
-        errors = runs.errors(place / f"model.ckpt-{STEPS}.pt", systems["test"])
-        store({"host": "deepmd", "base": "tanh", "seed": seed, "side": side, **said(used), "test_energy": 1e3 * errors["energy"],
-               "test_force": errors["force"], "seconds": round(time.perf_counter() - start, 1)})  # fmt: skip
+        trained = deepmd_train(names, seed, (learning_rate, 1e-5), STEPS, place, ("--init-model", "start.pt"))
+        errors = {part: runs.errors(trained, systems[part]) for part in ("validation", "test")}
+        found = {f"{part}_{key}": value for part, both in errors.items() for key, value in both.items()}
+        row = {"host": "deepmd", "base": "tanh", "seed": seed, "side": side, "learning_rate": learning_rate, **said(used), **found}
+        store({**row, "seconds": round(time.perf_counter() - start, 1)})
 
 
 def chosen_checkpoint(source: Path, path: Path, side: str, frames: list[tuple]) -> tuple[tuple[str, str], list[Choice]]:
@@ -170,24 +183,36 @@ def ratio(rows: list[dict], side: str, key: str) -> str:
     return f"{np.exp(logs.mean()):.2f}" + ("" if np.isnan(half) else f" [{low:.2f}, {high:.2f}]")
 
 
+def at_best_rate(rows: list[dict], side: str) -> tuple[float, list[dict]]:
+    """A side's learning rate with the lowest mean log of energy and force errors on validation frames, and its runs."""
+
+    def score(rate: float) -> float:
+        return float(np.mean([np.log([r["validation_energy"], r["validation_force"]]) for r in rows if key(r) == (side, rate)]))
+
+    def key(row: dict) -> tuple[str, float]:
+        return row["side"], row["learning_rate"]
+
+    rates = sorted({row["learning_rate"] for row in rows if row["side"] == side})
+    best = min(rates, key=score)
+    return best, [row for row in rows if key(row) == (side, best)]
+
+
 def page() -> None:
     """Put the table between its marks in the page."""
-    lines = [
-        "| host, stock | side | seeds | sites replaced | by | test energy | test force | energy / stock | force / stock |",
-        "|" + "---|" * 9,
-    ]
+    head = "host, stock | side | rate | seeds | sites replaced | by | test energy | test force | energy / stock | force / stock"
+    lines = [f"| {head} |", "|" + "---|" * 10]
     for host, base in dict.fromkeys((row["host"], row["base"]) for row in load()):
         rows = [row for row in load() if (row["host"], row["base"]) == (host, base)]
-        for side in SIDES:
-            own = [row for row in rows if row["side"] == side]
-            if not own:
-                continue
+        kept = {side: at_best_rate(rows, side) for side in SIDES}
+        everything = [row for _, own in kept.values() for row in own]
+        for side, (rate, own) in kept.items():
             best = [choice["best"] for row in own for choice in row["choices"]]
             counts = sorted(((best.count(name), name) for name in set(best)), reverse=True)
-            energy, force = (np.mean([row[f"test_{key}"] for row in own]) for key in ("energy", "force"))
-            lines.append(f"| {host}, {base} | {side} | {len(own)} | {np.mean([row['replaced'] for row in own]):.1f} | "
+            energy, force = (np.mean([row[f"test_{key}"] for row in own]) * (1e3 if (host, key) == ("deepmd", "energy") else 1)
+                             for key in ("energy", "force"))  # fmt: skip
+            lines.append(f"| {host}, {base} | {side} | {rate:g} | {len(own)} | {np.mean([row['replaced'] for row in own]):.1f} | "
                          f"{', '.join(f'{name} {n}' for n, name in counts[:4]) or '-'} | {energy:.3g} | {force:.3g} | "
-                         f"{ratio(rows, side, 'test_energy')} | {ratio(rows, side, 'test_force')} |")  # fmt: skip
+                         f"{ratio(everything, side, 'test_energy')} | {ratio(everything, side, 'test_force')} |")  # fmt: skip
     before, rest = PAGE.read_text().split(START)
     PAGE.write_text(before + START + "\n".join(lines) + "\n" + END + rest.split(END)[1])
 

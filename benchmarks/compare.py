@@ -2,11 +2,13 @@
 
     python benchmarks/compare.py               # about four minutes of one free core; or: taafs compare
     python benchmarks/compare.py --page        # also stores the result and writes the table of docs/comparison.md
+    python benchmarks/compare.py --page --only "stock tanh" --only "safe"      # some of them anew, the others as they are stored
 
 One 3x25 network (three inputs, tanh, float64) with each in place of its activations; a KAN layer in place of a whole layer. A step is
 energy, force, and the gradient of a loss on both for every number. Steps are timed in turn with stock tanh's, one thread, CPU time,
 malloc's thresholds fixed.
-The KAN layer is pykan's, where that is installed (``pip install pykan`` in an environment of its own).
+The KAN layer is pykan's and one of the Padé units rational_activations's, where those are installed (``pip install --no-deps pykan
+rational_activations`` in an environment of its own: the second asks for old versions of what it does not need here).
 """
 
 import datetime
@@ -81,6 +83,13 @@ class Kan(nn.Module):
         return self.layer(z)[0]
 
 
+def rational_activations() -> nn.Module:
+    """The package's own safe Padé unit: version A, degrees 5 and 4, begun at tanh."""
+    from rational.torch import Rational
+
+    return Rational(approx_func="tanh", degrees=(5, 4), version="A", cuda=False)
+
+
 def trained(spec: str) -> nn.Module:
     """One of ours with random coefficients."""
     act = taafs.make_activation(spec, replaces="tanh", width=WIDTH)
@@ -95,6 +104,7 @@ CONTENDERS: dict[str, Callable[[], nn.Module]] = {
     "`taafs:bspline,share=neuron`": lambda: trained("taafs:bspline,share=neuron"),
     "B-spline by recursion": Recursive,
     "safe Padé unit": Pade,
+    "rational_activations 0.2.0": rational_activations,
     "`nn.PReLU`": nn.PReLU,
     "KAN layer (pykan 0.2.8)": Kan,
 }
@@ -173,7 +183,7 @@ def measured(name: str, make: Callable[[], nn.Module], stock: nn.Module, pairs: 
     numbers = sum(p.numel() for p in model.parameters() if p.requires_grad) - sum(p.numel() for p in stock.parameters())
     return {
         "name": name, "numbers": numbers, "step": middle, "low": low, "high": high, "memory": memory, "continuous": continuous(model),
-        "third": third(model), "scripts": scripted(model),
+        "third": third(model), "scripts": scripted(model), "load": os.getloadavg()[0],
     }  # fmt: skip
 
 
@@ -185,9 +195,11 @@ def cells(row: dict) -> list[str]:
     return [row["name"], f"+{row['numbers']}", step, f"{row['memory']:.2f}", smooth, third_derivative, "yes" if row["scripts"] else "no"]
 
 
-def contenders(console: Console) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
-    """Those that are installed."""
+def contenders(console: Console, only: list[str] | None) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+    """Those that are installed, of those whose names hold one of ``only``."""
     for name, make in CONTENDERS.items():
+        if only and not any(part in name for part in only):
+            continue
         try:
             network(make)
         except ModuleNotFoundError as error:
@@ -199,11 +211,21 @@ def contenders(console: Console) -> Iterator[tuple[str, Callable[[], nn.Module]]
 def markdown(stored: dict) -> str:
     """The table for the page."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *(f"| {' | '.join(cells(row))} |" for row in stored["rows"])]
-    return f"{stored['machine']}; {stored['pairs']} pairs, load of the machine {stored['load']:.0f}.\n\n" + "\n".join(lines) + "\n"
+    least, most = (f"{edge(row['load'] for row in stored['rows']):.0f}" for edge in (min, max))
+    load = least if least == most else f"{least} to {most}"
+    return f"{stored['machine']}; {stored['pairs']} pairs, load of the machine {load}.\n\n" + "\n".join(lines) + "\n"
+
+
+def merged(rows: list[dict]) -> list[dict]:
+    """New rows, and stored ones of other names, in the order of the table."""
+    known = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"]} if RESULTS.is_file() else {}
+    known |= {row["name"]: row for row in rows}
+    return [known[name] for name in CONTENDERS if name in known]
 
 
 def main(
     pairs: Annotated[int, typer.Option(help="pairs of steps for each figure", min=5)] = 15,
+    only: Annotated[list[str] | None, typer.Option(help="a part of a name, may be repeated: those alone")] = None,
     page: Annotated[bool, typer.Option("--page", help="store the result and write the table of docs/comparison.md")] = False,
 ) -> None:
     """Compare activations in one small network."""
@@ -212,7 +234,7 @@ def main(
     console = Console()
     stock = network(nn.Tanh)
     rows = []
-    for name, make in contenders(console):
+    for name, make in contenders(console, only):
         with console.status(name):
             rows.append(measured(name, make, stock, pairs))
         console.print(", ".join(cells(rows[-1])), soft_wrap=True, highlight=False, markup=False)
@@ -225,8 +247,7 @@ def main(
             "date": datetime.date.today().isoformat(),
             "machine": speed.machine(),
             "pairs": pairs,
-            "load": os.getloadavg()[0],
-            "rows": rows,
+            "rows": merged(rows) if only else rows,
         }
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
         before, _, rest = PAGE.read_text().partition(MARKS[0])

@@ -32,6 +32,8 @@ from rich.console import Console
 from rich.progress import Progress
 from speed_tables import NOISY, stored
 
+from taafs_plugins.files import replacing
+
 RESULTS = Path(__file__).parent / "results"
 BASES = ("bspline", "chebyshev1", "fourier", "grbf", "wavelet", "rational")
 PARTS = ("activation", "mlp", *speed_hosts.HOSTS, "lammps", "memory")
@@ -208,7 +210,7 @@ def write(rows: list[Row], part: str) -> None:
     fresh = {row.key: {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows}
     lines = {tuple(line[name] for name in KEY): line for line in stored(part)[1]} | fresh
     RESULTS.mkdir(exist_ok=True)
-    with path.open("w", newline="") as handle:
+    with replacing(path) as written, written.open("w", newline="") as handle:
         handle.write(f"# {machine()}\n")
         writer = csv.DictWriter(handle, [f.name for f in fields(Row)])
         writer.writeheader()

@@ -22,7 +22,7 @@ def lammps(test: str, *hosts: str) -> dict[str, str]:
     return {host: f"lammps/{test}[{host}" for host in hosts}
 
 
-PAGE = "pages/test_pages::test_a_page_runs_as_it_is_printed_and_leaves_the_tree_clean"
+PAGE = "test_a_page_runs_as_it_is_printed_and_leaves_the_tree_clean"
 
 # feature -> host -> where its test stands under integration_tests: file::name, or its beginning
 FEATURES: dict[str, dict[str, str]] = {
@@ -57,7 +57,9 @@ FEATURES: dict[str, dict[str, str]] = {
         **lammps("test_nve::test_energy_is_conserved", "chgnet", "schnetpack", "torchani"),
     },
     "an example from data to dynamics": {host: f"{host}/test_{host}_example::" for host in ("deepmd", "chgnet", "schnetpack")},
-    "its page of the documentation runs": {host: f"{PAGE}[{host}]" for host in HOSTS},
+    "its page of the documentation runs": {
+        host: f"pages/{'test_deepmd_page' if host == 'deepmd' else 'test_pages'}::{PAGE}[{host}]" for host in HOSTS
+    },
 }  # fmt: skip
 
 

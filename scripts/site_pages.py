@@ -13,13 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import features_table  # noqa: E402  beside this file
+import site_notebooks  # noqa: E402
 
 PREFIX = "repository"
 RESULTS = ROOT / "build" / "tests.xml"
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 # pages of the repository that are in the navigation
 EXAMPLES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))
-ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", *EXAMPLES)
+NOTEBOOKS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/*.ipynb"))
+ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", *EXAMPLES, *NOTEBOOKS)
 
 
 def in_repository(source: str) -> str:
@@ -33,6 +35,7 @@ def site_path(path: str) -> str:
         path = f"{path}/README.md"
     if path == "README.md":
         return "index.md"
+    path = path.removesuffix(".ipynb") + ".md" if path.endswith(".ipynb") else path
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{PREFIX}/{path}"
 
 
@@ -46,15 +49,25 @@ def outside(pages: list[str]) -> set[str]:
     found, waiting = set(), list(pages)
     while waiting:
         page = waiting.pop()
-        for match in LINK.finditer((ROOT / page).read_text()):
+        for match in LINK.finditer(text_of(page)):
             path = linked(page, match["target"])
             path = f"{path}/README.md" if (ROOT / path).is_dir() else path
             if path.startswith("docs/") or path == "README.md" or path in found or not (ROOT / path).is_file():
                 continue
             found.add(path)
-            if path.endswith(".md"):
+            if path.endswith((".md", ".ipynb")):
                 waiting.append(path)
     return found
+
+
+def text_of(page: str) -> str:
+    """The Markdown of a page or notebook of the repository, without the names of a notebook's own pictures."""
+    if not page.endswith(".ipynb"):
+        return (ROOT / page).read_text()
+    text, pictures = site_notebooks.page(ROOT / page)
+    for name in pictures:
+        text = text.replace(f"]({name})", "]")
+    return text
 
 
 def on_files(files, config):
@@ -63,7 +76,13 @@ def on_files(files, config):
 
     pages = [in_repository(file.src_uri) for file in files if file.src_uri.endswith(".md")]
     for path in sorted(outside([*pages, *ALWAYS]) | set(ALWAYS)):
-        files.append(File.generated(config, f"{PREFIX}/{path}", abs_src_path=str(ROOT / path)))
+        if not path.endswith(".ipynb"):
+            files.append(File.generated(config, f"{PREFIX}/{path}", abs_src_path=str(ROOT / path)))
+            continue
+        text, pictures = site_notebooks.page(ROOT / path)
+        files.append(File.generated(config, site_path(path), content=text))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"{PREFIX}/{posixpath.dirname(path)}/{name}", content=content))
     return files
 
 

@@ -17,7 +17,9 @@ def sites(model: nn.Module) -> SiteTable:
     HostError
         The model belongs to no known host.
     """
-    return SiteTable(adapter_for(model).sites(model))
+    found = adapter_for(model).sites(model)
+    numbers = {id(p): p for p in model.parameters()}.values()
+    return SiteTable(found, sum(p.numel() for p in numbers if p.requires_grad), sum(p.numel() for p in numbers))
 
 
 def convert(model: nn.Module, spec: str | Spec, sites: str | list[str] | None = None) -> Report:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from taafs_plugins.errors import TaafsError
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
+
+
+class WriteError(TaafsError, OSError):
+    """A file that could not be written whole; the message is one sentence, and the old file is as it was."""
 
 
 @contextmanager
@@ -17,9 +28,31 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     ------
     OSError
         The folder does not exist or cannot be written.
+    WriteError
+        The disk is full.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         written = Path(folder) / target.name
-        yield written
-        os.replace(written, target)
+        try:
+            yield written
+            os.replace(written, target)
+        except OSError as error:
+            if isinstance(error, TaafsError) or error.errno not in _FULL:
+                raise
+            raise WriteError(f"{path} could not be written whole ({error.strerror}); is the disk full? Nothing was replaced.") from None
+
+
+def save(content: Any, path: str | os.PathLike) -> None:
+    """``torch.save``, which by itself ends the process where the disk is full.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    import torch
+
+    with io.BytesIO() as whole:
+        torch.save(content, whole)
+        Path(path).write_bytes(whole.getvalue())

@@ -116,6 +116,7 @@ def test_families_and_bases_are_listed_with_formula_numbers_and_smoothness(monke
     for name in basis_names():
         assert f"taafs:{name}" in text and FUNCTIONS[name] in text
     assert "grid=5,order=3" in text and "C2" in text and "P_k^(alpha, beta)(u)" in text
+    assert sum("\u2801" <= letter <= "\u28ff" for letter in text) > 5 * len(basis_names())  # pictures
 
 
 def test_data_list_and_mistakes():
@@ -142,4 +143,4 @@ def test_bench_and_reproduce_run_the_programs_of_the_checkout(monkeypatch, tmp_p
     assert result.returncode == 0 and "Best on validation frames" in result.stdout
     monkeypatch.setattr(programs.taafs_plugins, "__file__", str(tmp_path / "lib" / "taafs_plugins" / "__init__.py"))
     result = run("bench")
-    assert result.exit_code == 1 and "part of the source checkout" in result.output + result.stderr
+    assert result.exit_code == 1 and "lacks its benchmark programs" in result.output + result.stderr

@@ -82,4 +82,9 @@ def test_the_stock_activations_written_as_formulas_are_the_stock_ones():
     z = torch.linspace(-200, 200, 4001, dtype=F64)
     for text, stock in (("tanh(z)", torch.tanh), ("silu(z)", torch.nn.functional.silu), ("z*sigmoid(z)", torch.nn.functional.silu)):
         torch.testing.assert_close(taafs.make_activation(f"formula:{text}", dtype=F64)(z), stock(z), rtol=1e-15, atol=1e-15)
-    assert str(taafs.make_activation("formula").spec).startswith("formula:sin(z)")
+
+
+@pytest.mark.parametrize("text", ["formula", "formula,low=-1,high=1", "formula:"])
+def test_without_a_formula_it_asks_for_one(text):
+    with pytest.raises(SpecError, match="behind the colon|needs a formula of z.*write for example 'formula:tanh"):
+        taafs.parse_spec(text)

@@ -1,5 +1,6 @@
 """What a release holds: the source archive is made of a copy of the checkout, the wheel of the archive, without the network."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,12 @@ WHEEL_NEEDS = [
     "taafs_plugins/activations/families/molu.py", "taafs_plugins/adapters/chgnet/adapter.py", "taafs_lammps/__init__.py",
     "hydra_plugins/taafs/__init__.py",
 ]  # fmt: skip
+# which the archive has elsewhere
+PROGRAMS = ["benchmarks/speed.py", "benchmarks/results/water_tanh.pt", "docs/speed.md"]
 ARCHIVE_NEEDS = [
     "LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Makefile", "conftest.py", "constraints.txt",
-    "pyproject.toml", "tests/test_packaging.py", "tests/stored/stored_files.py", "integration_tests/chgnet/conftest.py",
+    "pyproject.toml", "setup.py", "scripts/wheel", "scripts/prebuild", "scripts/environments.py",
+    "tests/test_packaging.py", "tests/stored/stored_files.py", "integration_tests/chgnet/conftest.py",
     "benchmarks/speed.py", "docs/spec.md", "examples/deepmd/input_taafs.json", "patches/deepmd/deepmd-kit-3.2.0.patch",
     "scripts/find-python", *WHEEL_NEEDS,
 ]  # fmt: skip
@@ -63,7 +67,7 @@ def test_the_source_archive_holds_everything_that_tests_and_patches_need(release
 
 def test_a_wheel_made_of_the_archive_holds_every_module_and_every_file_they_read(release):
     archive, wheel = names(release)
-    assert [name for name in WHEEL_NEEDS if name not in wheel] == []
+    assert [name for name in [*WHEEL_NEEDS, *(f"taafs_plugins/programs/{name}" for name in PROGRAMS)] if name not in wheel] == []
     packages = ("taafs_plugins/", "taafs_lammps/", "hydra_plugins/")
     code = {name for name in archive if name.startswith(packages) and name.endswith((".py", ".yaml", ".cpp", ".h", ".json"))}
     assert code - wheel == set()
@@ -73,6 +77,26 @@ def test_a_wheel_holds_neither_tests_nor_compiled_files(release):
     _, wheel = names(release)
     assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"taafs_plugins", "taafs_lammps", "hydra_plugins"}
     assert not [name for name in wheel if name.endswith((".so", ".pyc"))]
+
+
+def test_studies_and_benchmarks_run_from_a_wheel_and_keep_their_results_in_a_folder_here(release, tmp_path):
+    (tmp_path / "here").mkdir()
+    with zipfile.ZipFile(release[1]) as wheel:
+        wheel.extractall(tmp_path / "site")
+
+    def taafs(*arguments):
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "taafs_plugins", *arguments]
+        return subprocess.run(command, cwd=tmp_path / "here", env=environ, capture_output=True, text=True)
+
+    listed = taafs("reproduce")
+    assert "python benchmarks/deepmd_gain.py" in listed.stdout and not any((tmp_path / "here").iterdir()), listed.stderr
+    work = tmp_path / "here" / f"taafs-benchmarks-{taafs_plugins.__version__}"
+    done = taafs("bench", "--part", "nothing")
+    assert done.returncode == 2 and "unknown part nothing" in done.stderr and str(work / "benchmarks" / "results") in done.stderr
+    (work / "benchmarks" / "speed.py").write_text("print('mine')")
+    assert taafs("bench").stdout == "mine\n"
+    assert [name for name in PROGRAMS if not (work / name).is_file()] == []
 
 
 def test_the_metadata_say_the_version_of_the_package_and_both_licences(release):

@@ -50,7 +50,7 @@ def test_runs_with_other_activations_are_not_drawn_together(tmp_path):
 
 def test_colours_are_told_apart_and_checkpoints_go_from_dark_to_bright():
     assert len(set(plotting.PALETTE)) == 6
-    shades = [sum(color[:3]) for color in plotting._colors(5)]
+    shades = [sum(color[:3]) for color in plotting.colors(5)]
     assert shades == sorted(shades)
 
 

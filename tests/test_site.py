@@ -62,6 +62,8 @@ def hook():
         ("repository/CONTRIBUTING.md", "docs/architecture.md", "../architecture.md"),
         ("repository/examples/lammps/README.md", "../../docs/lammps.md", "../../../lammps.md"),
         ("repository/examples/lammps/README.md", "iron.png", "iron.png"),
+        ("torchani.md", "../examples/torchani/curves.ipynb", "repository/examples/torchani/curves.md"),
+        ("repository/examples/torchani/README.md", "curves.ipynb", "curves.md"),
     ],
 )
 def test_a_link_of_the_repository_leads_to_the_same_place_on_the_site(hook, page, link, expected):
@@ -70,6 +72,13 @@ def test_a_link_of_the_repository_leads_to_the_same_place_on_the_site(hook, page
             src_uri = page
 
     assert hook.on_page_markdown(f"see [it]({link}).", Page, None, None) == f"see [it]({expected})."
+
+
+def test_a_notebook_becomes_a_page_with_its_code_its_outputs_and_its_pictures(hook):
+    text, pictures = hook.site_notebooks.page(ROOT / "examples" / "torchani" / "curves.ipynb")
+    assert text.startswith("# TorchANI") and "```python" in text and "```text\n20 molecules" in text
+    assert pictures and all(content[:4] in (b"\x89PNG", b"GIF8") and f"]({name})" in text for name, content in pictures.items())
+    assert "examples/torchani/README.md" not in hook.outside(["examples/torchani/curves.ipynb"])
 
 
 def test_what_pages_link_to_is_on_the_site(hook):

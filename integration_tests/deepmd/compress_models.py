@@ -47,7 +47,7 @@ def make(name: str, activation, scale: float = 0.1, **changes) -> torch.nn.Modul
     config = water_input(activation, [], precision=changes.get("precision", "float64"))
     descriptor = copy.deepcopy(DESCRIPTORS[name])
     for part in descriptor.get("list", [descriptor]):
-        part.update(activation_function=activation, **changes)
+        part.update(activation_function=config["model"]["descriptor"]["activation_function"], **changes)
     config["model"]["descriptor"] = descriptor
     model = model_of(config).eval()
     for key, buffer in model.named_buffers():

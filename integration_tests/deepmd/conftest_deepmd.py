@@ -3,8 +3,10 @@
 import copy
 import json
 import subprocess
+import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ import torch
 from taafs_plugins import data
 from taafs_plugins.experiments import deepmd
 
+# by every `dp --pt`, through which the plugin comes as well
+IMPORTED = ("deepmd.main", "deepmd.entrypoints.main", "deepmd.pt.entrypoints.main")
 RCUT = 4.0
 SEL = [22, 44]
 
@@ -53,6 +57,7 @@ def water_input(activation, systems, *, steps=5, small=True, seed=1, precision="
     model = deepmd.model_section(pair[0], ["O", "H"], sel=SEL, rcut=RCUT, seed=seed, precision=precision)
     model["fitting_net"]["activation_function"] = pair[1]
     if small:
+        model["data_stat_nbatch"] = 2  # frames that the statistics before training are made of
         model["descriptor"].update(neuron=[5, 10], axis_neuron=4)
         model["fitting_net"]["neuron"] = [10, 10]
     return deepmd.training_input(model, list(systems), steps=steps, learning_rate=learning_rate, seed=seed, **kwargs)
@@ -60,11 +65,14 @@ def water_input(activation, systems, *, steps=5, small=True, seed=1, precision="
 
 def dp(*arguments, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
     """Run the stock ``dp --pt`` command."""
-    result = subprocess.run(
-        [deepmd.command("dp"), "--pt", *map(str, arguments)], cwd=cwd, env=deepmd.environment(), capture_output=True, text=True
-    )
+    result = forked.run([deepmd.command("dp"), "--pt", *arguments], modules=IMPORTED, cwd=cwd, env=deepmd.environment())
     assert not check or result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result
+
+
+def python(code: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
+    """Run Python code as a program that begins with ``import deepmd.pt``."""
+    return forked.run([sys.executable, "-c", f"import deepmd.pt\n{code}"], modules=IMPORTED, cwd=cwd, env={**deepmd.environment(), **env})
 
 
 def checkpoint(folder: Path, steps: int) -> Path:
@@ -104,11 +112,11 @@ def frame(system: Path | str, index: int = 0) -> tuple[np.ndarray, np.ndarray, n
     return arrays[0], arrays[1], types
 
 
-def python_values(model: Path, system, index: int = 0) -> dict[str, np.ndarray]:
-    """Energy [eV], forces [eV/A] and virial [eV] by ``DeepPot``."""
+def python_values(model: Path, system, index: int = 0, **options) -> dict[str, np.ndarray]:
+    """Energy [eV], forces [eV/A] and virial [eV] by ``DeepPot``, which compiles a checkpoint for seconds unless ``no_jit=True``."""
     from deepmd.infer import DeepPot
 
-    energy, force, virial = DeepPot(str(model)).eval(*frame(system, index))
+    energy, force, virial = DeepPot(str(model), **options).eval(*frame(system, index))
     return {"energy": energy.ravel(), "force": force[0], "virial": virial.reshape(3, 3)}
 
 

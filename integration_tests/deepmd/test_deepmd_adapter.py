@@ -77,10 +77,10 @@ def test_dp_train_without_pt_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["model"].update(spin={}), "Spin models"),
-        (lambda c: c["model"].update(type="linear_ener"), "Only standard models"),
+        (lambda c: c["model"].update(type="dpa4"), "model of type 'dpa4'"),
+        (lambda c: c.update(model={"type": "linear_ener", "models": [{**c["model"], "type": "frozen"}]}), "model of type 'frozen'"),
         (lambda c: c["model"]["descriptor"].update(type="dpa4"), "'dpa4' was not tested"),
-        (lambda c: c["model"]["fitting_net"].update(type="property"), "'property' was not tested"),
+        (lambda c: c["model"]["fitting_net"].update(type="population"), "'population' was not tested"),
     ],
 )
 def test_what_is_not_supported_refuses_a_spec(change, words):

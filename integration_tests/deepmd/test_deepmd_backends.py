@@ -13,7 +13,7 @@ import torch
 from compress_models import DESCRIPTORS, make
 from conftest_deepmd import frame, largest_difference, python_values
 
-from taafs_plugins.activations import family_names, parse_spec
+from taafs_plugins.activations import family_names, find_family, parse_spec
 from taafs_plugins.activations.taafs.bases import basis_names
 from taafs_plugins.adapters.deepmd import dpmodel
 
@@ -44,7 +44,8 @@ def test_numpy_computes_what_pytorch_does_for_every_descriptor(name, share, smal
 
 @pytest.mark.parametrize("activation", [
     *(f"taafs:{basis}" for basis in basis_names()), "taafs:bspline,residual=scaled,share=neuron", "taafs:hermite,residual=none",
-    "taafs:legendre,squash=softsign,scale=2", "taafs,base=gelu", "taafs,base=silut:3.0", *(f for f in family_names() if f != "taafs"),
+    "taafs:legendre,squash=softsign,scale=2", "taafs,base=gelu", "taafs,base=silut:3.0",
+    *(find_family(f).example or f for f in family_names() if f != "taafs"),
 ])  # fmt: skip
 def test_numpy_computes_every_basis_and_family(activation, small_water):
     model = make("se_e2_a", activation)

@@ -1,26 +1,28 @@
-"""LAMMPS NVE of water, 5,000 steps, with trained activations: energy is conserved as well as with tanh.
+"""LAMMPS NVE of water with trained activations: energy is conserved as well as with tanh.
 
-All go on from the trained tanh model that benchmarks/deepmd_nve.py stores (models that are trained only for the minutes that a test has
-find holes of their potential, with tanh as well, and the drift then says nothing of the forces). Here the basis whose third derivative
-jumps; the stored run has five activations.
+The stored run (benchmarks/deepmd_nve.py: five activations, 5,000 steps at 330 K) must hold the rule. Here the same is done in short with
+the basis whose third derivative jumps. All go on from the stored trained tanh model (models that are trained only for the minutes that
+a test has find holes of their potential, with tanh as well, and the drift then says nothing of the forces). At 50 K Verlet's own ups and
+downs of the energy are small enough for a slope over 500 steps, and forces that are wrong by a thousandth do not hold the rule.
 """
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest_deepmd import coefficient_keys, load_state
+from nve_checks import lammps_with_wrong_forces
 
 from taafs_plugins import plotting
 from taafs_plugins.experiments import deepmd, lammps, water_nve
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 START = RESULTS / "water_tanh.pt"
-TRAINING_STEPS, MD_STEPS = 300, 5000  # as the stored run
+TRAINING_STEPS, MD_STEPS, ATOMS = 60, 500, 192
+SETTINGS = {"temperature": 50.0, "equilibration": lammps.Equilibration(300, timestep=0.00025, time_constant=0.02)}
 HERE = ("tanh", "taafs:bspline")
 
 
@@ -28,16 +30,13 @@ def train_and_run(activation: str, folder: Path, held_out: str) -> dict:
     """Continue from the tanh model, freeze, equilibrate, NVE."""
     trained = water_nve.train(activation, folder, TRAINING_STEPS, learning_rate=water_nve.CONTINUE_RATE, start=START)
     errors = deepmd.errors(trained, [held_out])
-    return {"state": load_state(trained), "force": errors["force"], "energy": water_nve.run(activation, folder, MD_STEPS)}
+    return {"state": load_state(trained), "force": errors["force"], "energy": water_nve.run(activation, folder, MD_STEPS, **SETTINGS)}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_energy_is_conserved_as_well_as_with_tanh(small_held_out, tmp_path):
     folders = {name: tmp_path / str(i) for i, name in enumerate(HERE)}
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda item: train_and_run(*item, small_held_out), folders.items()))
-    runs = dict(zip(folders, found, strict=True))
+    runs = {name: train_and_run(name, folder, small_held_out) for name, folder in folders.items()}
     energies = {name: run["energy"] for name, run in runs.items()}
     drifts = {name: lammps.drift(energy) for name, energy in energies.items()}
     for name, energy in energies.items():
@@ -47,11 +46,13 @@ def test_energy_is_conserved_as_well_as_with_tanh(small_held_out, tmp_path):
         keys = coefficient_keys(run["state"])
         assert len(keys) == (0 if name == "tanh" else 4 * 2 + 2 * 2) and all(bool(run["state"][key].any()) for key in keys), name
         assert run["force"] < 1.05 * runs["tanh"]["force"], name
-        assert len(run["energy"]) == MD_STEPS // 10 + 1 and water_nve.is_sane(run["energy"]), name
+        assert len(run["energy"]) == MD_STEPS // 10 + 1 and 25 < run["energy"][:, 2].mean() < 100, name
     plotting.energies_one_by_one(energies, tmp_path / "nve.png", "NVE of 64 water molecules")
     assert (tmp_path / "nve.png").stat().st_size > 10000
     broken = {name: drift for name, drift in drifts.items() if not lammps.drift_passes(drift, drifts["tanh"])}
     assert not broken, drifts
+    wrong = lammps.drift(lammps_with_wrong_forces(energies["taafs:bspline"], ATOMS))
+    assert not lammps.drift_passes(wrong, drifts["tanh"]), wrong
 
 
 def test_the_stored_run_is_of_the_stored_start_and_holds():

@@ -52,6 +52,34 @@ def test_coefficients_of_neurons_are_no_matrix_to_muon(name):
     assert any("momentum_buffer" in state for state in optimizer.state.values())
 
 
+@pytest.mark.parametrize("name", optimizers.MATRIX)
+def test_zero_stage_1_moves_every_parameter_as_the_bare_optimizer_does(name, tmp_path):
+    """DeePMD-kit's own wrapping of the optimiser, in a group of one process."""
+    from deepmd.pt.train.training import Trainer
+
+    weights = []
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    try:
+        for stage in (0, 1):
+            model = model_of(water_input(NEURON, []))
+            host = SimpleNamespace(sharding=SimpleNamespace(stage=stage), wrapper=model)
+            bare = matrix_optimizer(name, model)
+            more = {"named_parameters": tuple(model.named_parameters())} if name == "HybridMuon" else {}
+            optimizer = Trainer._create_optimizer(host, type(bare), lr=1e-3, **more)
+            acts = taafs.trainable_activations(model).values()
+            optimizers.prepare(SimpleNamespace(opt_type=name, optimizer=optimizer), acts)
+            generator = torch.Generator().manual_seed(0)
+            for _ in range(3):
+                for parameter in model.parameters():
+                    parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.dtype)
+                optimizer.step()
+            weights.append([p.detach() for p in model.parameters()])
+            assert all(p.ndim == 2 for act in acts for p in act.coefficients().values())
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
 def test_lkf_has_a_rate_of_its_own_unless_the_spec_says_one():
     for optimizer, spec, rate in (("LKF", "taafs", 1), ("LKF", "taafs:bspline,rate=5", 5), ("Adam", "taafs", 10)):
         config = {**water_input(spec, []), "optimizer": {"type": optimizer}}

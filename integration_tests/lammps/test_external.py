@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import forked
 import layered
 import pytest
 from lennard_jones import export
@@ -23,8 +24,10 @@ def external(folder, script, *arguments, ranks=1):
     call = [sys.executable, "-c", "from taafs_plugins.cli import app; app()", "lammps", "run", "in.lmp", *arguments]
     if ranks > 1:
         call = [command("mpirun"), "-np", str(ranks), *call]
-    result = subprocess.run(call, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-    return result.returncode, result.stdout
+        result = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=600)
+    else:
+        result = forked.run(call, modules=("torch", "taafs_plugins.cli"), cwd=folder)
+    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(

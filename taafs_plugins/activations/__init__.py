@@ -13,7 +13,9 @@ from taafs_plugins.activations import families as _families  # noqa: F401 - regi
 from taafs_plugins.activations.base import Place, TrainableActivation
 from taafs_plugins.activations.choice import use_engine
 from taafs_plugins.activations.registry import Family, family_names, find_family, register_family
+from taafs_plugins.activations.repair import repaired
 from taafs_plugins.activations.spec import Spec, SpecError, split
+from taafs_plugins.activations.stock import fixed_names
 from taafs_plugins.activations.taafs import TAAFS
 from taafs_plugins.activations.taafs.bases import basis_names, register_basis
 from taafs_plugins.activations.taafs.engine import evaluate, project
@@ -41,14 +43,37 @@ def parse_spec(text: str | Spec) -> Spec:
     if isinstance(text, Spec):
         return text
     if not isinstance(text, str):
-        raise SpecError(f"A spec is a string such as 'taafs:chebyshev1', not {type(text).__name__}.")
+        name = "None" if text is None else type(text).__name__
+        raise SpecError(f"A spec is a string such as 'taafs:chebyshev1', not {name}; for a stock activation none is needed.")
     return _parsed(text)
 
 
 @lru_cache(maxsize=128)  # hosts hand the same text to every layer
 def _parsed(text: str) -> Spec:
+    try:
+        return _read(text)
+    except SpecError:
+        if hint := suggestion(text):
+            raise SpecError(f"'{text}' is no spec. Did you mean '{hint}'?") from None
+        raise
+
+
+def _read(text: str) -> Spec:
     family, variant, pairs = split(text)
+    if family in fixed_names() and family not in family_names():
+        raise SpecError(
+            f"'{family}' is a stock activation and no spec; write 'taafs:chebyshev1,base={family}' to train a curve on top of it."
+        )
     return find_family(family).parse(text, variant, pairs)
+
+
+def suggestion(text: str) -> str:
+    """The spec that a text was probably meant to be, or an empty string: ``chebyshev1`` alone, ``;`` or blanks for commas, quotes.
+
+    >>> suggestion("chebyshev1; degree=5")
+    'taafs:chebyshev1,degree=5'
+    """
+    return repaired(text, _read)
 
 
 def is_spec(text: Any) -> bool:
@@ -95,7 +120,7 @@ def make_activation(
     Raises
     ------
     SpecError
-        A spec that cannot be used, or ``share=neuron`` without ``width``.
+        A spec that cannot be used, ``share=neuron`` without ``width``, or a dtype or device that torch does not have.
 
     Examples
     --------
@@ -105,10 +130,20 @@ def make_activation(
     True
     """
     resolved = resolve_spec(spec, defaults)
+    _check_place(dtype, device)
     return find_family(resolved.family).build(resolved, Place(replaces, width, dtype, device))
+
+
+def _check_place(dtype: Any, device: Any) -> None:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise SpecError(f"dtype={dtype!r} is no floating-point type of torch; write for example dtype=torch.float64.")
+    try:
+        torch.device(device or "cpu")
+    except (RuntimeError, TypeError):
+        raise SpecError(f"device={device!r} is unknown to torch; write for example device='cpu' or device='cuda:0'.") from None
 
 
 __all__ = [
     "TAAFS", "Basis", "Family", "Place", "Spec", "SpecError", "TrainableActivation", "basis_names", "evaluate", "family_names", "is_spec",
-    "make_activation", "parse_spec", "project", "register_basis", "register_family", "resolve_spec", "use_engine",
+    "make_activation", "parse_spec", "project", "register_basis", "register_family", "resolve_spec", "suggestion", "use_engine",
 ]  # fmt: skip

@@ -196,6 +196,10 @@ class TrainableActivation(nn.Module):
         """Whether what scripting made last is right to the first derivative only."""
         return False
 
+    def scripts_once(self) -> bool:
+        """Whether scripting it now would make a form that is right to the first derivative only."""
+        return False
+
     # State ----------------------------------------------------------------------------------------------------------------------
 
     def meaning(self) -> str:

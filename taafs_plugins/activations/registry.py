@@ -30,12 +30,14 @@ class Family:
     build : ``(resolved spec, place) -> TrainableActivation``
     keys : ``(variant) -> {key: Key}``, in the order they are printed; with ``base``, ``share``, ``rate`` and ``theta`` among them.
         Raises :class:`SpecError` for an unknown variant
-    default_variant : what a spec without ``:variant`` means; None for a family without variants
+    default_variant : what a spec without ``:variant`` means; None for a family without variants, empty for one that must have one
+        (``keys`` then says what is missing)
     check : ``(spec)``, raises :class:`SpecError` for keys that do not go together
     complete : ``(options)``, sets defaults that depend on other keys
     formula : for people
     smoothness : ``(spec) -> "C0" | "C1" | "C2" | ... | "analytic"``: how many derivatives are continuous
     exact_start : ``(spec) -> bool``: whether it starts as the stock activation that it replaces, to the last bit
+    example : a spec of it, for lists and tests; default: its name
     neighbour : ``(spec) -> str``: a smooth spec in the place of one that is C0 or C1, or empty
     """
 
@@ -49,6 +51,7 @@ class Family:
     smoothness: Callable[[Spec], str] = lambda spec: "analytic"
     exact_start: Callable[[Spec], bool] = lambda spec: True
     neighbour: Callable[[Spec], str] = lambda spec: ""
+    example: str = ""
 
     def parse(self, text: str, variant: str | None, pairs: list[tuple[str, str]]) -> Spec:
         """A spec with the keys that its text sets.

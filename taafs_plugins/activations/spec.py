@@ -13,6 +13,11 @@ from typing import Any
 
 from taafs_plugins.errors import TaafsError
 
+_SIZES = ("grid", "degree", "n", "num")
+_MEANT = {
+    "degree": ("order", *_SIZES), "order": _SIZES[1:], "grid": _SIZES, "n": _SIZES, "k": _SIZES, "knots": _SIZES, "size": _SIZES,
+    "lr": ("rate",), "learning_rate": ("rate",), "activation": ("base",),
+}  # fmt: skip
 SHARES = ("global", "network", "layer", "neuron")
 
 
@@ -32,13 +37,14 @@ class Key:
     default: Any = None
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """``"Did you mean 'x'? "`` when something known is close to ``word``, else an empty string.
+def nearest(word: str, known: list[str], cutoff: float = 0.5) -> str:
+    """``"Did you mean 'x'? "`` when something known begins with ``word`` or is close to it, else an empty string.
 
     >>> nearest("bsplin", ["bspline", "fourier"])
     "Did you mean 'bspline'? "
     """
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    close = longer[:1] or difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"Did you mean '{close[0]}'? " if close else ""
 
 
@@ -186,14 +192,15 @@ def split(text: str) -> tuple[str, str | None, list[tuple[str, str]]]:
     if not isinstance(text, str):
         raise SpecError(f"A spec is a string such as 'taafs:chebyshev1', not {type(text).__name__}.")
     text = text.strip().lower()
-    if not text:
-        raise SpecError("The spec is empty; write for example 'taafs:chebyshev1'.")
+    if text in ("", "none", "null"):
+        raise SpecError(f"The spec is {text or 'empty'}; write for example 'taafs:chebyshev1', and nothing at all for a stock activation.")
     head, *rest = [part.strip() for part in text.split(",")]
     if not head or not all(rest):
         raise SpecError(f"'{text}' has a stray comma; write for example 'taafs:chebyshev1,degree=7'.")
     family, colon, variant = head.partition(":")
     if colon and not variant:
-        raise SpecError(f"'{text}' has nothing behind the colon; write for example '{family or 'taafs'}:chebyshev1'.")
+        example = f"write for example 'taafs:chebyshev1'{'' if family in ('', 'taafs') else ', or leave the colon out'}"
+        raise SpecError(f"'{text}' has nothing behind the colon; {example}.")
     pairs: list[tuple[str, str]] = []
     for part in rest:
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -203,6 +210,13 @@ def split(text: str) -> tuple[str, str | None, list[tuple[str, str]]]:
             raise SpecError(f"'{text}' sets '{key}' twice.")
         pairs.append((key, value))
     return family.strip(), variant.strip() or None, pairs
+
+
+def _nearest_key(key: str, keys: list[str]) -> str:
+    """By spelling, else by meaning: every basis has a key of its own that says how many functions there are."""
+    close = nearest(key, keys, cutoff=0.6)
+    meant = next((other for word in _MEANT.get(key, ()) for other in keys if other == word), "")
+    return close or (f"Did you mean '{meant}'? " if meant else "")
 
 
 def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key]) -> dict[str, Any]:
@@ -215,7 +229,7 @@ def read_options(text: str, pairs: list[tuple[str, str]], keys: Mapping[str, Key
     """
     for key, value in pairs:
         if key not in keys:
-            raise SpecError(f"'{text}' has an unknown key '{key}'. {nearest(key, list(keys))}It takes: {', '.join(keys)}.")
+            raise SpecError(f"'{text}' has an unknown key '{key}'. {_nearest_key(key, list(keys))}It takes: {', '.join(keys)}.")
         try:
             keys[key].convert(value)
         except SpecError:  # says more than that the value is not allowed

@@ -7,6 +7,8 @@ a module that holds an ``ADAPTER``.
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -35,6 +37,8 @@ def adapter(host: str) -> Adapter:
     HostError
         No adapter of this name, or its host is not installed.
     """
+    if not isinstance(host, str):
+        raise HostError(f"A host is named by a word, such as 'chgnet', not by {type(host).__name__}; there are: {', '.join(hosts())}.")
     if host not in hosts():
         raise HostError(f"There is no adapter for '{host}'. {nearest(host.lower(), list(hosts()))}There are: {', '.join(hosts())}.")
     found: Adapter = importlib.import_module(hosts()[host]).ADAPTER
@@ -49,6 +53,12 @@ def adapter_for(model: Any) -> Adapter:
     HostError
         The model belongs to no known host.
     """
+    if isinstance(model, (str, os.PathLike)):
+        raise HostError(
+            f"'{model}' is a name and no model: load the file with its host first, or use the command taafs (taafs convert FILE ...)."
+        )
+    if isinstance(model, Mapping):
+        raise HostError("This is a dict and no model: build the model with its host, load the dict into it, and give that.")
     parts = model.modules() if hasattr(model, "modules") else [model]
     roots = {base.__module__.split(".")[0] for part in parts for base in type(part).__mro__}
     for host in hosts():

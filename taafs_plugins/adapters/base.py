@@ -28,6 +28,7 @@ from taafs_plugins.activations.spec import Spec
 from taafs_plugins.adapters.patching import HostError, Patches
 from taafs_plugins.adapters.sites import Report, Site, SiteTable, build_shared, select
 from taafs_plugins.errors import how_to_install
+from taafs_plugins.files import save
 from taafs_plugins.native.allocator import keep_freed_memory
 from taafs_plugins.training import count_parameters
 
@@ -298,5 +299,5 @@ class Adapter(ABC):
         HostError
             Activations that the host's files cannot name; ``path`` is not written then.
         """
-        torch.save(model, path)
+        save(model, path)
         return f"Load it with torch.load('{path.name}', weights_only=False) and train it as any model of {self.host}."

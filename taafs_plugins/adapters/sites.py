@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -57,13 +57,27 @@ class Site:
 
 
 class SiteTable(list[Site]):
-    """The sites of a model; prints as a table."""
+    """The sites of a model; prints as a table.
+
+    Attributes
+    ----------
+    trainable, parameters : how many numbers of the model are trained, and there are; None where the model was not given
+    """
+
+    def __init__(self, sites: Iterable[Site] = (), trainable: int | None = None, parameters: int | None = None) -> None:
+        super().__init__(sites)
+        self.trainable, self.parameters = trainable, parameters
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("site", "group", "call", "activation", "smooth", "shape", "coefficients", "by default")]
         rows += [self._row(site) for site in self]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        if self.trainable is not None and self.trainable != self.parameters:
+            lines.append(f"trainable: {self.trainable} of {self.parameters} parameters; the others are frozen")
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
     @staticmethod
     def _row(site: Site) -> tuple[str, ...]:
@@ -76,7 +90,7 @@ class SiteTable(list[Site]):
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What a conversion did.
 
@@ -100,6 +114,8 @@ class Report:
         text = f"{self.spec}: {len(self.sites)} sites, {self.before} + {self.added} = {self.after} parameters"
         return text if self.fit_error is None else f"{text}; largest error of the fit {self.fit_error:.2g}"
 
+    __repr__ = __str__  # a notebook shows what a conversion did, and not the names of all its sites
+
 
 def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
     """Sites whose name or group matches a pattern (shell wildcards), or the host's default ones.
@@ -115,6 +131,8 @@ def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
             raise SpecError("This model has no site that is converted by default; name some with sites=.\n" + str(table))
         return chosen
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not patterns:
+        raise SpecError("sites= is empty; name sites or groups, or leave it out for the host's default sites.")
     for pattern in patterns:
         if not any(fnmatchcase(site.name, pattern) or site.group == pattern for site in table):
             known = sorted({site.group for site in table}) + [site.name for site in table]

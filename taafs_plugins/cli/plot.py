@@ -23,6 +23,19 @@ class PlotError(TaafsError, ValueError):
     """What cannot be drawn; the message is one sentence with the way out."""
 
 
+def check_picture(output: Path, further: tuple[str, ...] = ()) -> None:
+    """Whether a file ends like a picture.
+
+    Raises
+    ------
+    PlotError
+        It does not.
+    """
+    formats = FORMATS + further
+    if output.suffix.lower() not in formats:
+        raise PlotError(f"{output} does not end like a picture; write {' or '.join(output.stem + ending for ending in formats)}.")
+
+
 def plot(models: list[Path], output: Path, span: float, frames: Path | None, curvature: bool, sketch: bool, console: Console) -> None:
     """Draw the curves of one or more model files.
 
@@ -34,16 +47,17 @@ def plot(models: list[Path], output: Path, span: float, frames: Path | None, cur
     import taafs_plugins as taafs
     from taafs_plugins.md.export import read_model
 
-    if output.suffix.lower() not in FORMATS:
-        raise PlotError(f"{output} does not end like a picture; write {' or '.join(output.stem + ending for ending in FORMATS)}.")
+    check_picture(output, (".gif", ".html"))
+    if output.suffix.lower() == ".gif" and len(models) < 2:
+        raise PlotError("An animation needs several checkpoints; name them, oldest first, or write a PNG.")
     read = {path: read_model(path)[0] for path in models}
-    runs = {_label(path, models): taafs.trainable_activations(model) for path, model in read.items()}
+    runs = {label: taafs.trainable_activations(read[path]) for path, label in labels(models).items()}
     for path, acts in zip(models, runs.values(), strict=True):
         if not acts:
             raise PlotError(f"{path} has no trainable activation.")
     inputs = None if frames is None else inputs_on(read[models[-1]], frames)
     try:
-        plotting.curves_of_runs(runs, output, span, inputs=inputs, order=2 if curvature else 0)
+        _draw(runs, output, span, inputs, 2 if curvature else 0)
     except ValueError as error:
         raise PlotError(str(error)) from None
     if sketch:
@@ -53,11 +67,25 @@ def plot(models: list[Path], output: Path, span: float, frames: Path | None, cur
     console.print(f"Wrote {output}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _label(path: Path, models: list[Path]) -> str:
-    """The part of a path by which it differs from the others; nothing for one file alone."""
-    if len(models) == 1:
-        return ""
-    return path.stem if len({other.stem for other in models}) == len(models) else str(path)
+def _draw(runs: dict[str, Any], output: Path, span: float, inputs: dict[str, np.ndarray] | None, order: int) -> None:
+    """Write what the ending of a file says."""
+    if output.suffix.lower() == ".html":
+        plotting.interactive(runs, output, span, inputs=inputs)
+    elif output.suffix.lower() == ".gif":
+        plotting.animated(runs, output, span, inputs=inputs, order=order)
+    else:
+        plotting.curves_of_runs(runs, output, span, inputs=inputs, order=order)
+
+
+def labels(paths: list[Path]) -> dict[Path, str]:
+    """The part of each path by which it differs from the others; nothing for one file alone."""
+    if len(paths) == 1:
+        return {paths[0]: ""}
+    stems = {path.stem for path in paths}
+    folders = {path.parent.name for path in paths}
+    if len(stems) == len(paths):
+        return {path: path.stem for path in paths}
+    return {path: path.parent.name if len(folders) == len(paths) else str(path) for path in paths}
 
 
 def inputs_on(model: torch.nn.Module, frames: Path) -> dict[str, np.ndarray]:
@@ -95,8 +123,9 @@ def read_frames(path: Path) -> list[Any]:
 
 
 def read_system(folder: Path) -> list[Any]:
-    """Frames of a DeePMD system in ``npy`` files."""
+    """Frames of a DeePMD system in ``npy`` files, with energies and forces where it has them."""
     from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
 
     parts = sorted(folder.glob("set.*"))
     if not parts or not (folder / "type_map.raw").is_file():
@@ -107,8 +136,12 @@ def read_system(folder: Path) -> list[Any]:
     frames = []
     for part in parts:
         boxes = np.load(part / "box.npy") if pbc else None
+        energies, forces = (np.load(part / name) if (part / name).is_file() else None for name in ("energy.npy", "force.npy"))
         for i, coord in enumerate(np.load(part / "coord.npy")):
             frames.append(Atoms(symbols, coord.reshape(-1, 3), cell=boxes[i].reshape(3, 3) if pbc else None, pbc=pbc))
+            if energies is not None and forces is not None:
+                results = {"energy": float(energies.ravel()[i]), "forces": forces[i].reshape(-1, 3)}
+                frames[-1].calc = SinglePointCalculator(frames[-1], **results)
     return frames
 
 

@@ -61,8 +61,23 @@ def strip(checkpoint: Path, target: Path) -> None:
     torch.save({"model": model, "optimizer": {}}, target)
 
 
-def run(activation: str, folder: Path, md_steps: int) -> np.ndarray:
+def run(
+    activation: str,
+    folder: Path,
+    md_steps: int,
+    *,
+    temperature: float = TEMPERATURE,
+    equilibration: lammps.Equilibration = EQUILIBRATION,
+) -> np.ndarray:
     """NVE of 64 water molecules (a held-out frame, equilibrated) with the model trained in ``folder``, frozen with the fused operators.
+
+    Parameters
+    ----------
+    activation : of the model
+    folder : of its training
+    md_steps : of NVE
+    temperature : K
+    equilibration : before
 
     Returns
     -------
@@ -74,7 +89,7 @@ def run(activation: str, folder: Path, md_steps: int) -> np.ndarray:
     coord, box = (np.load(part / f"{key}.npy")[0].astype(np.float64) for key in ("coord", "box"))
     types = np.array([int(t) for t in (part.parent / "type.raw").read_text().split()])
     lammps.write_data(folder / "frame.data", coord.reshape(-1, 3), box.reshape(3, 3), types, ["O", "H"])
-    settings = {"steps": md_steps, "equilibration": EQUILIBRATION, "timestep": TIMESTEP, "temperature": TEMPERATURE}
+    settings = {"steps": md_steps, "equilibration": equilibration, "timestep": TIMESTEP, "temperature": temperature}
     return lammps.nve(str(model), folder, ["O", "H"], **settings, variables=variables)[0]
 
 

@@ -60,6 +60,7 @@ FUSED = "fused.pt"
 MODES = ("owner", "ghost")
 ENERGY_UNITS = ("eV", "kcal/mol", "hartree")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_WAYS = {"energy_unit": f"choose {', '.join(ENERGY_UNITS)}", "dtype": "call .float() or .double() on it first"}
 OPERATOR = b"ops.taafs.activation"
 
 
@@ -120,7 +121,7 @@ class Metadata:
         }
         for name, good in checks.items():
             if not good:
-                raise ExportError(f"The model's {name} cannot be {getattr(self, name)!r}; export it again.")
+                raise ExportError(f"The model's {name} cannot be {getattr(self, name)!r}; {_WAYS.get(name, 'export it again')}.")
 
 
 def release(version: str) -> str:
@@ -213,6 +214,17 @@ def _extra(path: str | os.PathLike, name: str) -> bytes | None:
         return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
 
 
+def _check_device(device: str | torch.device) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ExportError(f"device={device} is unknown; choose cpu or cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ExportError(f"device={device}: there is no GPU that this torch can use; choose cpu.")
+
+
 def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: bool = True) -> tuple[torch.jit.ScriptModule, Metadata]:
     """Load an exported model; on the CPU with the fused operators where the file has them and they can be built.
 
@@ -225,8 +237,10 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
     Raises
     ------
     ExportError
-        As :func:`read_metadata`; or another torch version than it was exported with; or a model that cannot be loaded.
+        As :func:`read_metadata`; or another torch version than it was exported with; a device that is not there; or a model that
+        cannot be loaded.
     """
+    _check_device(device)
     metadata = read_metadata(path)
     made = metadata.versions.get("torch", "unknown")
     if release(made) != release(torch.__version__):

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from taafs_plugins.training import trainable_activations
 
 # Largest difference from the host, relative to its largest value in the compared structures; float32 adds twice the host's own rounding
 TOLERANCE = {"float32": 1e-5, "float64": 1e-8}
+Result = TypeVar("Result")
 # Smaller largest values count as these: eV/atom, eV/A, eV/A^3, Bohr magnetons
 SMALLEST = {"energy": 0.1, "forces": 0.1, "stress": 1e-3, "magmoms": 0.1}
 
@@ -192,7 +193,7 @@ def _scripted(module: nn.Module) -> tuple[torch.jit.ScriptModule, torch.jit.Scri
     return scripted, fused
 
 
-def _by_host[Result](call: Callable[[], Result], host: str, version: str) -> Result:
+def _by_host(call: Callable[[], Result], host: str, version: str) -> Result:
     """What the host's own code gives, or a sentence where it fails: models of other versions lack what today's code reads."""
     try:
         return call()

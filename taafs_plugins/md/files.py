@@ -15,7 +15,7 @@ from torch import nn
 
 from taafs_plugins.adapters import HostError, adapter, hosts
 from taafs_plugins.errors import TaafsError, first_line, how_to_install
-from taafs_plugins.md.contract import ExportError
+from taafs_plugins.md.contract import EXTRA, ExportError
 
 LEGACY = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 
@@ -30,12 +30,14 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     HostError
         No host knows the file, or its host cannot load it: damaged, or written by a version whose classes are no more.
     ExportError
-        No such file.
+        No such file, or one that ``taafs export`` wrote.
     """
     path = Path(path)
     if not path.is_file():
         raise ExportError(f"There is no file {path}.")
     named = packages(path)
+    if _is_exported(path):
+        raise ExportError(f"{path} is an exported file, which LAMMPS and ASE run as it is; give the model file that it was made of.")
     for host in hosts():
         try:
             found = adapter(host).read_model(path, named)
@@ -55,6 +57,14 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         f"{path} is no model file of {', '.join(others)} or {last}. A state dict alone lacks the architecture: build the model, load it "
         "and call taafs.export(model, path)."
     )
+
+
+def _is_exported(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(f"/extra/{EXTRA}") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def packages(path: Path) -> frozenset[str]:

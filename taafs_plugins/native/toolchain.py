@@ -73,14 +73,19 @@ def instruction_sets() -> set[str]:
     return {name for name in names if re.match(r"avx|sse|ssse|fma|f16c|bmi|abm|movbe|asimd|sve", name)}
 
 
-def torch_flags() -> tuple[list[str], list[str], list[str]]:
-    """(for every unit, for units that include torch, for the linker)."""
+def torch_flags(wheel: bool = False) -> tuple[list[str], list[str], list[str]]:
+    """(for every unit, for units that include torch, for the linker); ``wheel``: the library keeps no folder of this machine."""
     import torch
 
     root = Path(torch.__file__).parent
     abi = [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
     include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
-    return abi, include, [f"-L{root / 'lib'}", f"-Wl,-rpath,{root / 'lib'}"]
+    found = str(root / "lib")
+    if wheel:
+        include.append(f"-ffile-prefix-map={root}=torch")
+        # prebuilt/NAME/library beside torch in site-packages; Python has loaded torch before anyway
+        found = ("@loader_path" if sys.platform == "darwin" else "$ORIGIN") + "/../../../../torch/lib"
+    return abi, include, [f"-L{root / 'lib'}", f"-Wl,-rpath,{found}"]
 
 
 def cache_root() -> Path:
@@ -152,7 +157,7 @@ def whole(library: Path) -> bool:
     if not library.is_file():
         return False
     try:
-        return _record(library.parent / BUILT)["sha256"] == _digest(library)
+        return record(library.parent / BUILT)["sha256"] == digest(library)
     except (OSError, KeyError):
         return library.stat().st_size > 0
 
@@ -188,7 +193,7 @@ def built_once(library: Path, what: str, build: Callable[[str, Path], None], aga
 def _build(name: str, library: Path, what: str, build: Callable[[str, Path], None], again: bool) -> None:
     folder = library.parent
     used = {"compiler": shutil.which(name), "version": compiler_version(name)}
-    failed = _record(folder / FAILED)
+    failed = record(folder / FAILED)
     if not again and used.items() <= failed.items():
         raise BuildError(f"{failed.get('reason', 'it failed before')}; to try again: taafs cache clear --failed, or rm '{folder / FAILED}'")
     if library.is_file():
@@ -197,20 +202,21 @@ def _build(name: str, library: Path, what: str, build: Callable[[str, Path], Non
         with tempfile.TemporaryDirectory(dir=folder, prefix=WORK) as work:
             out = Path(work) / library.name
             build(name, out)
-            _write(folder / BUILT, {**used, "sha256": _digest(out)})
+            write_record(folder / BUILT, {**used, "sha256": digest(out)})
             os.replace(out, library)
     except BuildError as error:
         with suppress(OSError):
-            _write(folder / FAILED, {**used, "reason": str(error)})
+            write_record(folder / FAILED, {**used, "reason": str(error)})
         raise
     (folder / FAILED).unlink(missing_ok=True)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _record(path: Path) -> dict:
+def record(path: Path) -> dict:
     """What a small JSON file holds; nothing where it is not there or is damaged."""
     try:
         found = json.loads(path.read_text())
@@ -219,7 +225,8 @@ def _record(path: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _write(path: Path, record: dict) -> None:
+def write_record(path: Path, content: dict) -> None:
+    """A small JSON file, renamed when it is whole."""
     written = path.with_name(f"{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(record, indent=1))
+    written.write_text(json.dumps(content, indent=1))
     os.replace(written, path)

@@ -80,7 +80,7 @@ class FamilySuite:
     def test_mistakes_are_one_sentence_with_the_way_out(self, spec):
         head = spec.split(",")[0].split(":")[0]
         for wrong, words in ((f"{spec},shar=layer", "Did you mean 'share'"), (f"{head}:no_such_variant", "no_such_variant"),
-                             (f"{head},rate=0", "rate takes")):  # fmt: skip
+                             (f"{find_family(head).example or head},rate=0", "rate takes")):  # fmt: skip
             with pytest.raises(SpecError, match=words) as error:
                 resolve_spec(wrong)
             assert "\n" not in str(error.value)

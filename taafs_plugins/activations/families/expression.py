@@ -19,7 +19,7 @@ from taafs_plugins.activations.spec import Key, Spec, SpecError, common_keys, nu
 
 FAR = 50.0  # the range where none is given: tanh and its like are at their limits to the last bit
 SOFT = 0.05  # of the range: how far outside of it the argument comes to rest
-DEFAULT = "sin(z)"
+EXAMPLE = "formula:tanh(2*z)+0.5*z"
 
 
 class ClosedFormula(FormulaActivation):
@@ -65,14 +65,16 @@ def keys(variant: str | None) -> dict[str, Key]:
     Raises
     ------
     SpecError
-        A variant that is not a formula.
+        No variant, or one that is not a formula.
     """
-    program(variant or DEFAULT)
+    if not variant:
+        raise SpecError(f"'formula' needs a formula of z behind a colon; write for example '{EXAMPLE}'.")
+    program(variant)
     return {"low": with_default(number(-1e6, 1e6), -FAR), "high": with_default(number(-1e6, 1e6), FAR), **common_keys()}
 
 
 def _check(spec: Spec) -> None:
-    text, low, high = spec.variant or DEFAULT, spec.get("low", -FAR), spec.get("high", FAR)
+    text, low, high = str(spec.variant), spec.get("low", -FAR), spec.get("high", FAR)
     if not low < high:
         raise SpecError(f"'{spec}' has an empty range: low must be below high.")
     if not _holds(text, low, high):
@@ -84,11 +86,11 @@ def _check(spec: Spec) -> None:
 
 def _build(spec: Spec, place: Place) -> ClosedFormula:
     act = ClosedFormula(spec, place, torch.zeros(0, dtype=torch.float64, device="cpu"), trained=False)
-    act.set_expression(spec.variant or DEFAULT, spec["low"], spec["high"])
+    act.set_expression(str(spec.variant), spec["low"], spec["high"])
     return act
 
 
 register_family(Family(
-    "formula", _build, keys, DEFAULT, _check, formula="your own, as in formula:tanh(2*z)+0.5", smoothness=lambda spec: "C4",
-    exact_start=lambda spec: False,
+    "formula", _build, keys, "", _check, formula=f"your own, as in {EXAMPLE}", smoothness=lambda spec: "C4",
+    exact_start=lambda spec: False, example=EXAMPLE,
 ))  # fmt: skip

@@ -49,6 +49,15 @@ def _call(module: nn.Module) -> fused.Call | None:
     return fused.plan(module, module.sigma()).call
 
 
+def _wanted(module: nn.Module) -> str:
+    return os.environ.get(EXPORT) or module.export_form
+
+
+def scripts_once(module: nn.Module) -> bool:
+    """Whether scripting a TAAFS now would make the folded form, which is right to the first derivative only."""
+    return _wanted(module) == "folded" and not module.training and shape_of(module.basis) in ("polynomial", "piecewise")
+
+
 def prepare(module: nn.Module) -> None:
     """Set what TorchScript reads, by ``TAAFS_EXPORT`` or, where it is not set, by the module's ``export_form``.
 
@@ -61,13 +70,13 @@ def prepare(module: nn.Module) -> None:
     RuntimeError
         The library cannot be built here.
     """
-    form = os.environ.get(EXPORT) or module.export_form
+    form = _wanted(module)
     if form not in EXPORT_FORMS:
         raise ValueError(f"{EXPORT}={form} is unknown; choose {', '.join(EXPORT_FORMS[:-1])} or {EXPORT_FORMS[-1]}.")
     reset(module)
     if form == "operator":
         _prepare_operator(module)
-    elif form == "folded" and not module.training and (folded := fold(module)) is not None:
+    elif scripts_once(module) and (folded := fold(module)) is not None:
         module.scripts_folded = True
         module.base_outside = module.with_base and not folded.base_inside
         module.folded_rows, module.folded_value, module.folded_slope = folded.rows, folded.value, folded.slope

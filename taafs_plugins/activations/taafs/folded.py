@@ -3,7 +3,8 @@
 Forces need the first derivative only, and with fixed coefficients it costs less to compute it beside the value than to have autograd follow
 every operator: ``y = f(v) + (u - v) f'(v)`` with v the value of u, cut off from autograd. u - v is 0 and hands the gradient on, so
 that the backward pass is one product. Exact in value and first derivative; **the second derivative is not that of the activation**,
-so only exporters whose files are differentiated once use this (``TAAFS_EXPORT=plain`` otherwise).
+so only exporters whose files are differentiated once use this (``TAAFS_EXPORT=plain`` otherwise), and they put what a file returns through
+:func:`differentiable_once`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from taafs_plugins.activations.taafs.codes import shape_of
 
 # Below it the cost of calling an operator counts, above it that of going over the elements.
 SWEEP_ABOVE = 16384
+
+
+def differentiable_once(y: torch.Tensor) -> torch.Tensor:
+    """``y`` with its first derivatives, and NaN for every second: ``|x|^1.5`` has value and slope 0 at 0, and no finite curvature."""
+    return y + torch.abs(y - y.detach()).pow(1.5)
 
 
 def folded_polynomial(

@@ -283,6 +283,10 @@ class TAAFS(TrainableActivation):
         """Whether scripting made the folded form last."""
         return self.scripts_folded
 
+    def scripts_once(self) -> bool:
+        """Whether scripting would make the folded form now."""
+        return exported.scripts_once(self)
+
     def __prepare_scriptable__(self) -> TAAFS:
         """Called by ``torch.jit.script``: which of the exported forms is wanted."""
         exported.prepare(self)

@@ -21,7 +21,7 @@ from taafs_plugins.activations import TrainableActivation, is_spec
 from taafs_plugins.activations.stock import module_name
 from taafs_plugins.adapters.base import Adapter
 from taafs_plugins.adapters.deepmd import activation as deepmd_activation
-from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, pt_expt, stages
+from taafs_plugins.adapters.deepmd import compress, dpmodel, hooks, once, pt_expt, stages
 from taafs_plugins.adapters.deepmd import files as deepmd_files
 from taafs_plugins.adapters.deepmd import frames as deepmd_frames
 from taafs_plugins.adapters.deepmd import input as deepmd_input
@@ -90,6 +90,7 @@ class DeepmdAdapter(Adapter):
         """Called at the end of ``DPAtomicModel.__init__``, for built and deserialised models alike."""
         if self._tables_later:  # a source build, see register
             self._tables_later = False
+            once.install(self.patches)
             if not changed_code(compress.code(), compress.TESTED):
                 compress.install(self.patches)
         deepmd_activation.tie_shared(self.sites(model))

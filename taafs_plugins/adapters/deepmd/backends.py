@@ -45,19 +45,35 @@ def _refusing(stock: Callable, backend: str) -> Callable:
     return write
 
 
+def _taken_apart(work: Callable[[], Any], file: Any, command: str) -> Any:
+    """Read a frozen file with ``work``; one sentence where it cannot be taken apart."""
+    try:
+        return with_operator(work, f"dp {command}")
+    except RuntimeError as error:
+        if isinstance(error, InputError) or "compress_data" not in str(error):
+            raise
+        raise InputError(f"dp {command}: {file} is compressed; take the file that dp freeze wrote.") from error
+
+
 def _reading(stock: Callable) -> Callable:
     """PyTorch's ``serialize_hook``'s function, which says in one sentence what it cannot take apart."""
 
     @functools.wraps(stock)
     def read(model_file):
-        try:
-            return with_operator(lambda: stock(model_file), "dp convert-backend")
-        except RuntimeError as error:
-            if isinstance(error, InputError) or "compress_data" not in str(error):
-                raise
-            raise InputError(f"{model_file} is compressed; convert the file that dp freeze wrote.") from error
+        return _taken_apart(lambda: stock(model_file), model_file, "convert-backend")
 
     return read
+
+
+def changing_bias(stock: Callable) -> Callable:
+    """``dp change-bias``, which writes a frozen model's curves in the form for forces, as ``dp freeze`` does."""
+
+    @functools.wraps(stock)
+    def change_bias(input_file, *args, **kwargs):
+        with finished():
+            return _taken_apart(lambda: stock(input_file, *args, **kwargs), input_file, "change-bias")
+
+    return change_bias
 
 
 def _writing(stock: Callable) -> Callable:

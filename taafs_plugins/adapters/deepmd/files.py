@@ -15,9 +15,12 @@ from torch import nn
 from taafs_plugins.adapters.deepmd.input import WORD, activation_names
 from taafs_plugins.adapters.patching import HostError
 from taafs_plugins.adapters.sites import Site
-from taafs_plugins.files import replacing
+from taafs_plugins.files import replacing, save
 
-_SITE = re.compile(r"(?:(?P<head>[^.]+)\.)?atomic_model\.(?P<section>descriptor|fitting_net)(?:\.descrpt_list\.(?P<part>\d+))?")
+_SITE = re.compile(
+    r"(?:(?P<head>(?!backbone_model)[^.]+)\.)?(?:backbone_model\.)?atomic_model\.(?:models\.(?P<term>\d+)\.)?(?P<section>descriptor|fitting_net)"
+    r"(?:\.descrpt_list\.(?P<part>\d+))?"
+)
 
 
 def read_checkpoint(path: Path, packages: frozenset[str] = frozenset()) -> nn.Module | None:
@@ -87,7 +90,9 @@ def write_checkpoint(model: nn.Module, path: Path, source: Path, sites: Sequence
     names: dict[str, set[str]] = {}
     for site in sites:
         own = str(site.current.spec) if site.converted else getattr(site.current, "activation", site.activation)
-        names.setdefault(place(site.name), set()).add(own)
+        unit = place(site.name)
+        known = any(where.startswith(unit.split(".list")[0]) for _, where in activation_names(params))
+        names.setdefault(unit if known else unit.replace("models[0].", ""), set()).add(own)
     for part, where in activation_names(params):
         found = set().union(*(names[unit] for unit in names if where == unit or where.startswith((f"{unit}.", f"{unit}["))))
         if len(found) > 1:
@@ -100,7 +105,7 @@ def write_checkpoint(model: nn.Module, path: Path, source: Path, sites: Sequence
         state.update({f"model.{head}.{key}": value for key, value in described.items()})
     with replacing(path) as written:
         # DeePMD-kit asks for an optimiser's state and reads it with --restart only
-        torch.save({"model": {**state, "_extra_state": extra}, "optimizer": {}}, written)
+        save({"model": {**state, "_extra_state": extra}, "optimizer": {}}, written)
     listed = ", ".join(f"{WORD} '{part[WORD]}' in model.{where}" for part, where in activation_names(params))
     return f"Train it on: write {listed} of your input.json and run: dp --pt train input.json --init-model {path.name}"
 
@@ -118,10 +123,14 @@ def _described(params: dict[str, Any], model: nn.Module, source: Path) -> dict[s
 
 
 def place(site: str) -> str:
-    """Where an input's model section names the activation of a site: ``descriptor``, ``descriptor.list[0]``, ``fitting_net``.
+    """Where an input's model section names the activation of a site: ``descriptor``, ``descriptor.list[0]``, ``models[1].fitting_net``.
+
+    The trained term of a model with a pair table is ``models[0]`` here, and its input has no such level.
 
     >>> place("atomic_model.descriptor.sea.networks.0.layers.1.activate"), place("water.atomic_model.fitting_net.filter_layers.x")
     ('descriptor', 'model_dict.water.fitting_net')
+    >>> place("backbone_model.atomic_model.descriptor.x"), place("atomic_model.models.1.fitting_net.filter_layers.x")
+    ('descriptor', 'models[1].fitting_net')
 
     Raises
     ------
@@ -132,4 +141,5 @@ def place(site: str) -> str:
     if found is None:
         raise HostError(f"{site} is outside of descriptor and fitting net, which a checkpoint of DeePMD-kit can name activations for.")
     head = f"model_dict.{found['head']}." if found["head"] else ""
-    return head + found["section"] + (f".list[{found['part']}]" if found["part"] else "")
+    term = f"models[{found['term']}]." if found["term"] else ""
+    return head + term + found["section"] + (f".list[{found['part']}]" if found["part"] else "")

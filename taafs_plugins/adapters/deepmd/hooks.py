@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from taafs_plugins.activations import TrainableActivation
-from taafs_plugins.adapters.deepmd import activation, compress
+from taafs_plugins.adapters.deepmd import activation, compress, once
 
 if TYPE_CHECKING:
     from taafs_plugins.adapters.deepmd.adapter import DeepmdAdapter
@@ -63,6 +63,7 @@ def install(adapter: DeepmdAdapter) -> None:
     patches.replace(_layer(), "serialize", _with_coefficients(_layer().serialize, lambda layer: (layer, "activate_name", layer.activate)))
     for cls, where in _blocks():
         patches.replace(cls, "serialize", _with_coefficients(cls.serialize, where))
+    once.install(patches)
     compress.install(patches)
 
 

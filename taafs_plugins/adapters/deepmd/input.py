@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec
+from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec, suggestion
 from taafs_plugins.activations.spec import nearest
 from taafs_plugins.adapters.deepmd import optimizers
 from taafs_plugins.adapters.patching import HostError, Patches
@@ -16,7 +16,7 @@ from taafs_plugins.adapters.patching import HostError, Patches
 DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
 LAYERS_ONLY = tuple(name for name in DESCRIPTORS if name not in ("dpa2", "dpa3"))  # no activation beside their layers
 TRAIN = ("pt", "pt_expt")  # backends that train coefficients
-FITTINGS = ("ener", "dipole", "polar", "dos")
+FITTINGS = ("ener", "dipole", "polar", "dos", "property")
 _STOCK = ("tanh", "relu", "relu6", "softplus", "sigmoid", "silu", "gelu", "gelu_tf", "linear", "none")
 WORD = "activation_function"
 _OTHER_BACKENDS = ("tf", "tf2", "pt_expt", "jax", "pd", "dpmodel")
@@ -59,6 +59,7 @@ def check(config: dict, backend: str) -> None:
     InputError
         An empty, misspelt or impossible spec, or one where it is not supported; names the place in the file.
     """
+    _check_places(config)
     for part, path in activation_names(config.get("model", config)):
         name = part[WORD]
         if name is None or not isinstance(name, str):
@@ -69,8 +70,11 @@ def check(config: dict, backend: str) -> None:
             close = nearest(plain, [*_STOCK, *family_names()])
             if not name.strip():
                 raise InputError(f"{place} is empty; write a stock name such as 'tanh' or a spec such as 'taafs:chebyshev1'.")
-            if plain not in (*_STOCK, "silut", "custom_silu") and any(f"'{family}'" in close for family in family_names()):
-                raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
+            if plain not in (*_STOCK, "silut", "custom_silu"):
+                if hint := suggestion(name):
+                    raise InputError(f"{place}: unknown activation '{name}'. Did you mean '{hint}'?")
+                if any(f"'{family}'" in close for family in family_names()):
+                    raise InputError(f"{place}: unknown activation '{name}'. {close}".strip())
             continue
         if backend not in TRAIN:
             raise InputError(f"{place} = '{name}' works with the PyTorch backends only, not with '{backend}'; run: dp --pt train ...")
@@ -83,25 +87,56 @@ def check(config: dict, backend: str) -> None:
     sharded = (config.get("training") or {}).get("zero_stage") or 0
     if _has_spec(config.get("model", config)) and sharded > 1:
         raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
-    _check_supported(config.get("model", config), LAYERS_ONLY if backend == "pt_expt" else DESCRIPTORS)
+    _check_supported(config.get("model", config), backend)
 
 
-def _check_supported(model: Any, descriptors: tuple[str, ...] = DESCRIPTORS) -> None:
+def _check_places(config: dict) -> None:
+    """A spec under another key than ``activation_function``, or where no network is."""
+    model = config.get("model", config)
+    if isinstance(model, dict) and is_spec(model.get(WORD)):
+        raise InputError(f"model.{WORD} is read by nothing; write it into model.descriptor, model.fitting_net or both.")
+    for key, path in _specs(config, ""):
+        if key != WORD:
+            raise InputError(f"{path} holds a spec, but the key is '{WORD}', in model.descriptor or model.fitting_net.")
+
+
+def _specs(config: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(key, place) of every spec in a config."""
+    pairs = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in pairs:
+        place = f"{path}.{key}" if path else str(key)
+        if isinstance(value, str) and ":" in value and is_spec(value):
+            yield str(key), place
+        yield from _specs(value, place)
+
+
+def _check_supported(model: Any, backend: str) -> None:
     for branch in model.get("model_dict", {"": model}).values() if isinstance(model, dict) else ():
-        if not isinstance(branch, dict) or not _has_spec(branch):
-            continue
-        if "spin" in branch:
-            raise InputError("Spin models do not take a TAAFS spec; use a stock activation_function there.")
-        if branch.get("type", "standard") != "standard" or "use_srtab" in branch:
-            raise InputError("Only standard models take a TAAFS spec, not 'linear_ener', 'dpa4' or models with a pair table.")
-        descriptor = branch.get("descriptor", {})
-        parts = descriptor.get("list", [descriptor]) if isinstance(descriptor, dict) else []
-        for part in parts:
-            if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in descriptors:
-                raise InputError(f"The descriptor '{kind}' was not tested with TAAFS here; tested: {', '.join(descriptors)}.")
-        fitting = branch.get("fitting_net", {})
-        if isinstance(fitting, dict) and _has_spec(fitting) and (kind := fitting.get("type", "ener")) not in FITTINGS:
-            raise InputError(f"The fitting net '{kind}' was not tested with TAAFS; tested: {', '.join(FITTINGS)}.")
+        if isinstance(branch, dict) and _has_spec(branch):
+            _check_model(branch, backend)
+
+
+def _check_model(model: dict, backend: str) -> None:
+    """Refuse kinds of models, descriptors and fitting nets that were not tested; of a sum each part that has a spec."""
+    kind = model.get("type", "standard")
+    if kind not in ("standard", "linear_ener"):
+        raise InputError(f"A model of type '{kind}' does not take a TAAFS spec; use a stock activation_function there.")
+    new = backend == "pt_expt"
+    if new and (kind != "standard" or "spin" in model or "use_srtab" in model):
+        raise InputError(
+            "--pt-expt trains a TAAFS spec in plain standard models only, not in spin, pair table or linear_ener: dp --pt train"
+        )
+    for part in model.get("models", []):
+        if isinstance(part, dict) and _has_spec(part):
+            _check_model(part, backend)
+    known = LAYERS_ONLY if new else DESCRIPTORS
+    descriptor = model.get("descriptor", {})
+    for part in descriptor.get("list", [descriptor]) if isinstance(descriptor, dict) else []:
+        if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in known:
+            raise InputError(f"The descriptor '{kind}' was not tested with TAAFS here; tested: {', '.join(known)}.")
+    fitting = model.get("fitting_net", {})
+    if isinstance(fitting, dict) and _has_spec(fitting) and (kind := fitting.get("type", "ener")) not in FITTINGS:
+        raise InputError(f"The fitting net '{kind}' was not tested with TAAFS; tested: {', '.join(FITTINGS)}.")
 
 
 def with_resolved_specs(config: dict) -> dict:
@@ -232,15 +267,17 @@ def _check_before_missing_backends() -> None:
 
 
 def _remembering(stock: property) -> property:
-    """PyTorch's commands, with ``dp train`` patched once its module is loaded."""
+    """PyTorch's commands, with ``dp train`` and ``dp change-bias`` patched once their module is loaded."""
 
     def entry_point_hook(self):
+        from taafs_plugins.adapters.deepmd.backends import changing_bias
         from taafs_plugins.adapters.deepmd.starts import keep_written_specs
 
         found = stock.fget(self)
         main = sys.modules["deepmd.pt.entrypoints.main"]
         if not hasattr(main.train, "__wrapped__"):
             CHECK.replace(main, "train", keep_written_specs(main.train))
+            CHECK.replace(main, "change_bias", changing_bias(main.change_bias))
         return found
 
     return property(entry_point_hook)

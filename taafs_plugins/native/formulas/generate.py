@@ -81,17 +81,15 @@ def _block(outputs: Sequence[Expr], prefix: str, number: str, kind: str) -> tupl
 
 
 def _body(f: Formula, z: Symbol, of: Callable[[Expr], list[Expr]]) -> list[str]:
+    """Hardly any vector holds an element outside of the guard: what such elements need is behind a branch, the rest is one code for all."""
     near = Symbol("n")
     lines = [f"const V u = {printed(f.guard, 'T')};", f"const auto right = u >= T({f.high!r});", f"const auto left = u < T({f.low!r});",
-             "const V n = right ? V{} : left ? V{} : z;"]  # fmt: skip
-    results = []
-    for prefix, e in (("a", f.near.subs(z, near)), ("b", f.right), ("c", f.left)):
-        by = near if prefix == "a" else z
-        more, found = _block([o.subs(z, near) if prefix == "a" else o for o in of(e.subs(by, z))], prefix, "T", "V")
-        lines += more
-        results.append(found)
-    for i, (a, b, c) in enumerate(zip(*results, strict=True)):
-        lines.append(f"f[{i}] = right ? V{{}} + ({b}) : left ? V{{}} + ({c}) : V{{}} + ({a});")
+             "const bool far = any(right | left);", "V n = z;", "if (far) n = right ? V{} : left ? V{} : z;"]  # fmt: skip
+    more, inside = _block([o.subs(z, near) for o in of(f.near.subs(near, z))], "a", "T", "V")
+    lines += more + [f"f[{i}] = V{{}} + ({text});" for i, text in enumerate(inside)] + ["if (!far) return;"]
+    for prefix, side, e in (("b", "right", f.right), ("c", "left", f.left)):
+        more, found = _block(of(e), prefix, "T", "V")
+        lines += more + [f"f[{i}] = {side} ? V{{}} + ({text}) : f[{i}];" for i, text in enumerate(found)]
     return lines
 
 

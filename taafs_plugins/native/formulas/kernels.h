@@ -23,6 +23,19 @@ struct Data {
     int64_t tile;
 };
 
+// Whether a lane of a comparison is true: halves are folded onto each other in registers.
+typedef int64_t Words2 __attribute__((vector_size(16)));
+typedef int64_t Words4 __attribute__((vector_size(32)));
+typedef int64_t Words8 __attribute__((vector_size(64)));
+inline bool any_word(Words2 w) { return (w[0] | w[1]) != 0; }
+inline bool any_word(Words4 w) { return any_word(__builtin_shufflevector(w, w, 0, 1) | __builtin_shufflevector(w, w, 2, 3)); }
+inline bool any_word(Words8 w) { return any_word(__builtin_shufflevector(w, w, 0, 1, 2, 3) | __builtin_shufflevector(w, w, 4, 5, 6, 7)); }
+template <class I>
+inline bool any(I lanes) {
+    using Words = std::conditional_t<sizeof(I) == 64, Words8, std::conditional_t<sizeof(I) == 32, Words4, Words2>>;
+    return any_word((Words)lanes);
+}
+
 template <class V>
 inline V absolute(V x) {
     return x < 0 ? -x : x;
