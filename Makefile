@@ -33,11 +33,12 @@ test: env ## every test
 test-fast: env ## the core's tests, without those that take minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests
 
-lint: env ## rules, layout, spelling, types and the examples in docstrings (under a minute)
+lint: env ## rules, layout, spelling, types, imports of all tests and the examples in docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+	@echo "$(BIN)/python -m pytest --collect-only"; found=$$($(BIN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$found"; exit 1; }
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
 docs: env ## the site in build/site, with the results of the last make test (seconds)

@@ -39,6 +39,17 @@ def test_every_descriptor_has_pytorchs_values(name, small_water):
     assert largest_difference(arrays(values(in_runtime(model), small_water[0])), live_values(model, small_water[0])) < 1e-10
 
 
+@pytest.mark.parametrize("attention", [0, 1])
+def test_dpa1_with_concatenated_types_goes_through_the_runtimes_graph_with_pytorchs_values(attention, small_water):
+    """There the runtime computes on a list of edges, in code of its own; DeePMD-kit's two attentions differ, so theirs are compared."""
+    changes = {"tebd_input_mode": "concat", "attn_layer": attention, "attn": 8}
+    difference = {}
+    for activation in ("tanh", "taafs:fourier,share=neuron"):
+        model = make("dpa1", activation, **changes)
+        difference[activation] = largest_difference(arrays(values(in_runtime(model), small_water[0])), live_values(model, small_water[0]))
+    assert difference["taafs:fourier,share=neuron"] < max(1e-10, 10 * difference["tanh"])
+
+
 @pytest.mark.parametrize("activation", [*(f"taafs:{basis}" for basis in basis_names()), "taafs,base=silut:3.0", "leaf", "adact"])
 def test_every_basis_has_pytorchs_values_and_gradients_of_the_coefficients(activation, small_water):
     model = make("se_e2_a", f"{activation},rate=3")
@@ -136,6 +147,21 @@ def test_an_exported_file_has_the_same_values_and_comes_back_exactly(small_water
         assert main("convert-backend", tmp_path / source, tmp_path / target) is None
     assert largest_difference(python_values(tmp_path / "a.pte", small_water[0]), live_values(model, small_water[0])) < 1e-10
     assert same(load(str(tmp_path / "b.dp"))["model"], load(str(tmp_path / "c.dp"))["model"])
+
+
+@pytest.mark.slow
+def test_the_freeze_command_writes_the_checkpoints_values(trained, small_water, monkeypatch):
+    monkeypatch.chdir(trained)
+    whole = torch.load("model.ckpt-4.pt", weights_only=True)
+    for key, value in whole["model"].items():
+        if key.endswith("activation.delta"):
+            value.copy_(0.005 * torch.linspace(-1, 1, value.numel(), dtype=value.dtype).reshape(value.shape))
+    torch.save(whole, "random.pt")
+    assert main("--pt-expt", "freeze", "-c", "random.pt", "-o", "random.pte") is None
+    wanted = python_values("random.pt", small_water[0])
+    assert largest_difference(python_values("random.pte", small_water[0]), wanted) < 1e-10
+    assert largest_difference(python_values("model.ckpt-4.pt", small_water[0]), wanted) > 1e-4
+    assert main("test", "-m", "random.pte", "-s", small_water[0], "-n", "2") is None
 
 
 REFUSED = {
