@@ -106,6 +106,7 @@ def _tied(stock: Callable) -> Callable:
 
 
 def _code() -> dict[str, tuple[Any, ...]]:
+    importlib.import_module("deepmd.dpmodel")  # which the next one imports in a circle
     shared = importlib.import_module("deepmd.utils.tabulate_math")
     found = {
         "NativeLayer": importlib.import_module("deepmd.pt_expt.utils.network").NativeLayer,
