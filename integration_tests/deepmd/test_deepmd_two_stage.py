@@ -1,18 +1,14 @@
 """DSPT and P24SI in ``dp --pt train``: the second stage sees the corrected activation, and the host's files stay as they are."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest_deepmd import checkpoint, dp, load_state, water_input
-
-from taafs_plugins.experiments import deepmd
+from conftest_deepmd import checkpoint, dp, load_state, python, water_input
 
 # the host's command in this process, with every call of the model remembered
 CODE = """
-import torch, deepmd.pt
+import torch
 from deepmd.pt.train.wrapper import ModelWrapper
 from deepmd.pt.entrypoints.main import train
 stock, seen = ModelWrapper.forward, []
@@ -35,8 +31,7 @@ torch.save(seen, "seen.pt")
 def run(request, small_water, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "input.json").write_text(json.dumps(water_input("leaf", small_water, steps=3)))
-    env = {**deepmd.environment(), "TAAFS_TWO_STAGE": request.param}
-    done = subprocess.run([sys.executable, "-c", CODE], cwd=folder, env=env, capture_output=True, text=True)
+    done = python(CODE, folder, TAAFS_TWO_STAGE=request.param)
     assert done.returncode == 0, done.stderr[-2000:]
     return request.param, folder, done.stdout + done.stderr
 
