@@ -1,10 +1,10 @@
 """Random coefficients survive every way a TorchANI model is kept or run: the same numbers, and not the stock ones."""
 
 import copy
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -99,7 +99,7 @@ def test_fresh_process(trained, tmp_path):
     np.save(tmp_path / "reference.npy", reference)
     code = """
 import sys, numpy as np, torch
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 model = torch.load(sys.argv[1] + "/model.pt", weights_only=False)
 from test_torchani_roundtrip import by_ase
 reference = np.load(sys.argv[1] + "/reference.npy")
@@ -107,9 +107,8 @@ assert np.abs(by_ase(model) - reference).max() < 1e-10
 assert np.abs(by_ase(model.to_infer_model(), jit=True) - reference).max() < 1e-10
 print("same")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(__file__.rsplit("/", 1)[0])], capture_output=True, text=True, timeout=300
-    )
+    words = [sys.executable, "-c", code, tmp_path, *Path(__file__).parents[:2]]
+    done = forked.run(words, modules=("torch", "torchani.arch"), cwd=tmp_path)
     assert done.stdout.strip() == "same", done.stderr
 
 
