@@ -4,8 +4,8 @@
     python benchmarks/distil_systems.py report   # the table
 
 Small networks ([8, 16] and [24, 24]), `taafs:chebyshev1,rate=10`, 800 steps. For each layer: how alike the learned changes are
-(curve minus tanh, on [-2, 2], as a correlation) between seeds of one system and between systems, and the formula of `taafs distil`. A formula
-that several systems share would show as a correlation between systems near that between seeds, and both near 1.
+(curve minus tanh, on [-2, 2], as a correlation) between seeds of one system and between systems, and the formula of `taafs distil`. A
+formula that several systems share would show as a correlation between systems near that between seeds, and both near 1.
 """
 
 from __future__ import annotations
