@@ -5,7 +5,7 @@
 PaiNN and ANI learn rMD17 ethanol's forces for 200 steps (float64; eight molecules that do not see each other, 50 K, 0.1 fs); CHGNet
 0.3.0 is taken as it is and with coefficients fitted to 32 frames of magnetic iron (float32; 4 atoms, 300 K, 1 fs). Each starts after a
 minimisation and 2,000 steps of Langevin. The rule: at most 1.2 times stock's drift, or 1e-6 eV/atom/ps in float64, 1e-5 in float32. Writes
-results/lammps_nve.json and lammps_nve.png, one panel per host (not with --hosts). integration_tests/lammps/test_nve.py runs the same.
+results/lammps_nve.json and lammps_nve.png, one panel per host (not with --hosts). integration_tests/lammps/test_nve.py does it in short.
 """
 
 import datetime

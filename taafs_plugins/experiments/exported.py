@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,13 +173,21 @@ def export(model: nn.Module, host: str, path: Path) -> None:
     taafs.export(model, path, energy_unit=UNITS[host], elements=elements)
 
 
-def nve(host: str, model: Path, folder: Path, steps: int) -> tuple[np.ndarray, float]:
+def nve(host: str, model: Path, folder: Path, steps: int, **changes: Any) -> tuple[np.ndarray, float]:
     """NVE by ``pair_style taafs`` of :func:`gas`, after a minimisation and Langevin dynamics.
+
+    Parameters
+    ----------
+    host : of the model
+    model : exported
+    folder : to run in
+    steps : of NVE
+    changes : of ``TIMESTEP`` (``timestep``, ps), ``TEMPERATURE`` (``temperature``, K) or ``EQUILIBRATION`` (``equilibration``)
 
     Returns
     -------
     as :func:`taafs_plugins.experiments.lammps.nve`: [n, 3] time in ps, total energy in eV/atom and temperature in K; wall seconds
     """
     names = write_frame(gas(host), folder)
-    settings = {"timestep": TIMESTEP[host], "temperature": TEMPERATURE[host], "equilibration": EQUILIBRATION}
+    settings = {"timestep": TIMESTEP[host], "temperature": TEMPERATURE[host], "equilibration": EQUILIBRATION} | changes
     return lammps.nve(str(model.resolve()), folder, names, steps=steps, style="taafs", **settings)
