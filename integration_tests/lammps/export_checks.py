@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import torch
 from ase import Atoms
@@ -91,7 +91,7 @@ def alone(path, atoms: Atoms, folder: Path) -> dict:
     inputs = inputs_of(metadata, atoms)
     torch.save(inputs, folder / "inputs.pt")
     command = [sys.executable, "-c", ALONE, str(path), str(folder / "inputs.pt"), str(folder / "outputs.pt")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = forked.run(command, modules=("torch",), cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     facts, energies, slope, _, magmoms = torch.load(folder / "outputs.pt")
     assert facts["host"] == metadata.host and facts["cutoff"] == metadata.cutoff
