@@ -156,7 +156,7 @@ def test_spec_as_activation_of_a_head_and_with_a_base(registered):
     ("spec", "message"),
     [
         ("taafs:chebishev1", "chebyshev1"),
-        ("silu", "Unknown family 'silu'"),
+        ("silu", "'silu' is a stock activation and no spec"),
         ("taafs:bspline,gird=5", "Did you mean 'grid'"),
         ("taafs,scale=auto", "convert the built model and calibrate"),
     ],

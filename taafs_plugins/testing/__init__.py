@@ -6,7 +6,7 @@ A new family subclasses :class:`~taafs_plugins.testing.families.FamilySuite`, a 
 
 import pytest
 
-pytest.register_assert_rewrite("taafs_plugins.testing.families", "taafs_plugins.testing.hosts")
+pytest.register_assert_rewrite("taafs_plugins.testing.families", "taafs_plugins.testing.hosts", "taafs_plugins.testing.states")
 
 from taafs_plugins.testing.families import FamilySuite  # noqa: E402
 from taafs_plugins.testing.helpers import derivative_of, fresh, randomise  # noqa: E402

@@ -22,6 +22,7 @@ from taafs_plugins.activations import SpecError, TrainableActivation, family_nam
 from taafs_plugins.activations.registry import find_family
 from taafs_plugins.adapters import Adapter, HostError, adapter, patching
 from taafs_plugins.testing.helpers import fresh, randomise
+from taafs_plugins.testing.states import StateSuite
 from taafs_plugins.training import check_gradients, count_parameters, trainable_activations
 
 SPEC = "taafs:bspline"
@@ -36,7 +37,7 @@ torch.save({{key: value.detach() for key, value in suite.values(model).items()}}
 """
 
 
-class HostSuite:
+class HostSuite(StateSuite):
     """Tests of a host: sites, counts, start, restore, gradients, forces, files, refusals, families, patches.
 
     Attributes
@@ -192,29 +193,6 @@ class HostSuite:
     def test_a_state_dict_of_another_spec_is_refused(self):
         with pytest.raises(RuntimeError, match=r"were saved with 'taafs:chebyshev1,.*this model has 'taafs:legendre,"):
             self.converted("taafs:legendre").load_state_dict(self.converted("taafs:chebyshev1").state_dict())
-
-    def test_averages_of_models_compute_with_the_averaged_numbers(self):
-        first, second = self.converted("taafs:bspline,scale=auto"), self.converted("taafs:bspline,scale=auto")
-        randomise(second, self.size, seed=8)
-        for model, scale in ((first, 1.3), (second, 2.3)):
-            for act in trainable_activations(model).values():
-                act.set_scale(scale)
-        self.values(first)
-        averaged = torch.optim.swa_utils.AveragedModel(first, use_buffers=True)
-        for model in (first, second):
-            averaged.update_parameters(model)
-        target, theirs = self.converted("taafs:bspline,scale=auto", random=False), second.state_dict()
-        target.load_state_dict({key: (v + theirs[key]) / 2 if v.is_floating_point() else v for key, v in first.state_dict().items()})
-        assert all(float(act.scale) == pytest.approx(1.8) for act in trainable_activations(target).values())
-        a, b = self.values(averaged.module), self.values(target)
-        assert all(torch.allclose(a[key], b[key], rtol=1e-9, atol=1e-9) for key in a)
-
-    def test_coefficients_lie_beside_the_weights_whatever_torchs_default_device_is(self):
-        model, expected = self.model(), self.converted(random=False)
-        with torch.device("meta"):
-            conversion.convert(model, SPEC)
-        assert not any(tensor.is_meta for act in trainable_activations(model).values() for tensor in act.numbers().values())
-        assert self.same(model, expected)
 
     # Refusals -----------------------------------------------------------------------------------------------------------------
 
