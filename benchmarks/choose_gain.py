@@ -197,8 +197,8 @@ def at_best_rate(rows: list[dict], side: str) -> tuple[float, list[dict]]:
     return best, [row for row in rows if key(row) == (side, best)]
 
 
-def page() -> None:
-    """Put the table between its marks in the page."""
+def table() -> str:
+    """The table of all stored runs."""
     head = "host, stock | side | rate | seeds | sites replaced | by | test energy | test force | energy / stock | force / stock"
     lines = [f"| {head} |", "|" + "---|" * 10]
     for host, base in dict.fromkeys((row["host"], row["base"]) for row in load()):
@@ -213,8 +213,13 @@ def page() -> None:
             lines.append(f"| {host}, {base} | {side} | {rate:g} | {len(own)} | {np.mean([row['replaced'] for row in own]):.1f} | "
                          f"{', '.join(f'{name} {n}' for n, name in counts[:4]) or '-'} | {energy:.3g} | {force:.3g} | "
                          f"{ratio(everything, side, 'test_energy')} | {ratio(everything, side, 'test_force')} |")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def page() -> None:
+    """Put the table between its marks in the page."""
     before, rest = PAGE.read_text().split(START)
-    PAGE.write_text(before + START + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+    PAGE.write_text(before + START + table() + END + rest.split(END)[1])
 
 
 def main() -> None:
