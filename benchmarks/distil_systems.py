@@ -69,8 +69,11 @@ def report() -> None:
         pairs = {True: [], False: []}
         for a, b in itertools.combinations(rows, 2):
             pairs[a.split()[0] == b.split()[0]].append(np.corrcoef(change[a][site], change[b][site])[0, 1])
+        all_of_them = np.array([curves[site] for curves in change.values()])
+        share = (all_of_them.mean(0) ** 2).mean() / (all_of_them**2).mean()
         shown = {same: " ".join(f"{value:+.2f}" for value in values) for same, values in pairs.items()}
-        print(f"{site}\n  between seeds: {shown[True]}\n  between systems: {shown[False]}")
+        print(f"{site}\n  share of the mean in the mean square: {share:.2f} ({1 / len(change):.2f} if they have nothing in common)")
+        print(f"  between seeds: {shown[True]}\n  between systems: {shown[False]}")
         for key, sites in rows.items():
             if "formula" in sites[site]:
                 one = sites[site]
