@@ -13,7 +13,6 @@ Potential = Callable[..., tuple[float, np.ndarray]]
 HALVINGS = 7  # a step of 0.02 Angstrom becomes 0.00016: rounding of forces in float64 is then 1e-8 of a jump in eV/Angstrom^2
 SHRINKS = 0.3  # over three halvings what is smooth falls to 1/8 or below, a jump to a half at most
 CANDIDATES = 2
-GAP_HALVINGS = 3
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class Jumps:
     ----------
     force : eV/Angstrom
     curvature : of the energy's second derivative, eV/Angstrom^2
-    gap : energy that the force's integral misses over two steps, eV
+    slope : by how much forces miss the energy's slope, eV/Angstrom (:func:`slope_error`)
     """
 
     force: float | None
     curvature: float | None
-    gap: float
+    slope: float
 
 
 def follow(potential: Potential, line: Line, tick: Callable[[], None] = lambda: None) -> Curve:
@@ -115,45 +114,58 @@ def jumps(potential: Potential, curve: Curve, precision: str = "float64") -> Jum
     """What does not become smaller as the step is halved, where the force is least regular.
 
     With three points a step h apart, the second difference of the force is h^2 f'' where it is smooth, at least h J / 2 at a jump J of its
-    slope, and at least half of a jump of itself. Followed at the ``CANDIDATES`` least regular points, so that small jumps beside large ones
-    may be missed.
+    slope, and at least half of a jump of itself; that of the surroundings is taken off. The ``CANDIDATES`` least regular points are
+    followed, so that small jumps beside large ones may be missed.
     """
-    gap = energy_gap(potential, curve)
     if precision != "float64":
-        return Jumps(None, None, gap)
-    second = np.abs(np.diff(curve.force, 2))
-    odd = np.abs(second - np.convolve(second, [0.5, 0, 0.5], "same")) if len(second) > 2 else second
-    found = [_halved(potential, curve, int(k) + 1) for k in np.argsort(odd)[-CANDIDATES:]]
+        return Jumps(None, None, slope_error(potential, curve, 0))
+    odd = np.abs(np.diff(curve.force, 6))  # of what is smooth of the order step^6, of a jump of the slope of the order step
+    found = [_halved(potential, curve, int(k) + 3) for k in np.argsort(odd)[-CANDIDATES:]]
     noise = 1e-10 * (1 + float(np.abs(curve.force).max()))
     force = max((s[-1] for s, _ in found if s[-1] > SHRINKS * s[-4] and s[-1] > noise), default=0.0)
     slopes = [s / h for s, h in found]
     curvature = max((j[-1] for (s, h), j in zip(found, slopes, strict=True) if j[-1] > SHRINKS * j[-4] and s[-1] > noise), default=0.0)
-    return Jumps(float(force), float(curvature), gap)
+    return Jumps(float(force), float(curvature), slope_error(potential, curve))
 
 
 def _halved(potential: Potential, curve: Curve, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest second difference of the force about a point, and the step, at each halving; both [HALVINGS + 1]."""
-    force, t, h = list(curve.force[k - 1 : k + 2]), float(curve.line.at[k]), curve.line.step
-    sizes, steps = [abs(force[0] - 2 * force[1] + force[2])], [h]
+    """Largest second difference of the force about a point but for that of its surroundings, and the step, at each halving.
+
+    Both [HALVINGS + 1]; the surroundings are the second derivatives two steps to either side, which a jump near the point leaves alone.
+    """
+    f, t, h = curve.force, float(curve.line.at[k]), curve.line.step
+    around = (f[k - 3] - 2 * f[k - 2] + f[k - 1] + f[k + 1] - 2 * f[k + 2] + f[k + 3]) / (2 * h * h)
+    force = list(f[k - 1 : k + 2])
+    sizes, steps = [abs(force[0] - 2 * force[1] + force[2] - around * h * h)], [h]
     for _ in range(HALVINGS):
         h /= 2
         left, right = (at_point(potential, curve.line, t + side * h)[1] for side in (-1, 1))
         five = np.array([force[0], left, force[1], right, force[2]])
-        second = np.abs(np.diff(five, 2))
-        middle = int(second.argmax()) + 1
+        odd = np.abs(np.diff(five, 2) - around * h * h)
+        middle = int(odd.argmax()) + 1
         force, t = list(five[middle - 1 : middle + 2]), t + (middle - 2) * h
-        sizes.append(float(second.max()))
+        sizes.append(float(odd.max()))
         steps.append(h)
     return np.array(sizes), np.array(steps)
 
 
-def energy_gap(potential: Potential, curve: Curve) -> float:
-    """Largest difference in eV between the energy's change over two steps and the force's integral, by Simpson's rule, refined there."""
-    e, f, h = curve.energy, curve.force, curve.line.step
-    k = int(np.abs(e[2:] - e[:-2] + h / 3 * (f[:-2] + 4 * f[1:-1] + f[2:])).argmax()) + 1
-    times = np.linspace(curve.line.at[k - 1], curve.line.at[k + 1], 2 ** (GAP_HALVINGS + 1) + 1)
-    known = {0: f[k - 1], len(times) // 2: f[k], len(times) - 1: f[k + 1]}
-    force = [known[i] if i in known else at_point(potential, curve.line, float(t))[1] for i, t in enumerate(times)]
-    weights = np.ones(len(times))
-    weights[1:-1:2], weights[2:-1:2] = 4, 2
-    return abs(float(e[k + 1] - e[k - 1] + (times[1] - times[0]) / 3 * (weights @ np.array(force))))
+def slope_error(potential: Potential, curve: Curve, halvings: int = HALVINGS) -> float:
+    """Largest difference in eV/Angstrom between the energy's slope and minus the mean force, where that is least exact.
+
+    Over two steps the force's integral is taken by Simpson's rule, and the half that misses more of the energy's change is halved again:
+    what is smooth shrinks 16 times each time, a jump of the force's slope twice; forces that are no gradient stay, a jump of the energy
+    grows.
+    """
+    e, f, at = curve.energy, curve.force, curve.line.at
+    k = int(np.abs(e[2:] - e[:-2] + curve.line.step / 3 * (f[:-2] + 4 * f[1:-1] + f[2:])).argmax())
+    three = [(float(at[i]), float(e[i]), float(f[i])) for i in (k, k + 1, k + 2)]
+
+    def missed(first, middle, last):
+        return abs((last[1] - first[1]) / (last[0] - first[0]) + (first[2] + 4 * middle[2] + last[2]) / 6)
+
+    for _ in range(halvings):
+        places = [(three[side][0] + three[side + 1][0]) / 2 for side in (0, 1)]
+        left, right = ((t, *at_point(potential, curve.line, t)) for t in places)
+        halves = (three[0], left, three[1]), (three[1], right, three[2])
+        three = list(max(halves, key=lambda half: missed(*half)))
+    return float(missed(*three))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
 from taafs_plugins.md.check.lines import Pair
@@ -98,8 +97,7 @@ def run(
     """
     atoms = structure.copy()
     atoms.calc = PotentialCalculator(potential)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=np.random.default_rng(seed), force_temp=True)
-    Stationary(atoms, preserve_temperature=True)
+    _push(atoms, temperature, seed)
     dt = timestep(atoms)
     dynamics = VelocityVerlet(atoms, timestep=dt * units.fs)
     hottest = temperature * (HOTTEST + 4 * (2 / (3 * len(atoms))) ** 0.5)
@@ -118,6 +116,14 @@ def run(
     conserved = corrected(*arrays) / len(atoms)
     time, largest = 1e-3 * dt * np.arange(1, len(conserved) + 1), float(np.abs(arrays[2]).max())
     return Run(temperature, dt, time, arrays[0][1:-1] / len(atoms), conserved, np.array(kelvin)[1:-1], largest, broken)
+
+
+def _push(atoms: Atoms, temperature: float, seed: int) -> None:
+    """Random momenta whose sum is 0, at exactly the temperature."""
+    masses = atoms.get_masses()[:, None]
+    momenta = np.random.default_rng(seed).normal(size=(len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
+    atoms.set_momenta(momenta - masses / masses.sum() * momenta.sum(axis=0))
+    atoms.set_momenta(atoms.get_momenta() * (temperature / max(atoms.get_temperature(), 1e-9)) ** 0.5)
 
 
 def _broken(atoms: Atoms, step: int, kelvin: float, hottest: float, forces: np.ndarray, most: float, shortest: dict[Pair, float]) -> str:

@@ -24,7 +24,7 @@ NARROW, BOND, NOTICED = 0.1, 0.3, 0.1  # Angstrom, Angstrom, eV/Angstrom
 # Cosine cutoffs (TorchANI, SchNetPack) make the energy's second derivative jump a little wherever a neighbour leaves. The stiffness of a
 # weak bond is 1 eV/Angstrom^2: a larger jump moves phonons; a jump of the force itself feeds energy into every run.
 CURVATURE_JUMP, FORCE_JUMP = 1.0, 1e-4  # eV/Angstrom^2, eV/Angstrom
-GAP = 1e-6  # eV, and what rounding of the energy gives
+SLOPE = 1e-3  # eV/Angstrom, and what rounding of the energy gives
 DRIFT = {"float64": 1e-6, "float32": 1e-5}  # eV/atom/ps: the rule of all NVE runs of this package
 FORCE_LIMIT = 5.0  # times the largest force component in the structures, at least LEAST_FORCE_LIMIT eV/Angstrom
 LEAST_FORCE_LIMIT = 30.0
@@ -64,7 +64,7 @@ class Measured:
     jumps : of each line, pushes first
     runs : at the temperature and ``HOTTER`` times it
     precision : ``float64`` or ``float32``
-    rounding : of the energy, eV
+    rounding : what that of the energy makes of the slope, eV/Angstrom
     """
 
     pushes: list[Curve]
@@ -84,7 +84,7 @@ class Measured:
             "length of change A, least": min(curves.length(curve) for curve in self.pushes),
             "jump of the force eV/A": _largest(jump.force for jump in self.jumps),
             "jump of the second derivative eV/A^2": _largest(jump.curvature for jump in self.jumps),
-            "energy missed by the force eV": max(jump.gap for jump in self.jumps), "dimers": len(self.dimers),
+            "force off the energy's slope eV/A": max(jump.slope for jump in self.jumps), "dimers": len(self.dimers),
             "artificial minima of dimers": sum(max(curves.minima(curve) - 1, 0) for curve in self.dimers), "precision": self.precision,
         }  # fmt: skip
         found["runs"] = [{
@@ -177,7 +177,8 @@ def measure(
             potential, structures[0], shortest, temperature=temperature, steps=settings.steps, seed=settings.seed, most_force=limit,
             tick=lambda: tick(f"{name}: runs", 2 * settings.steps),
         ))  # fmt: skip
-    size = 8 * max(abs(energy) for energy, _ in start) * float(np.finfo(potential.precision).eps)
+    finest = 2 * settings.step / (2**curves.HALVINGS if potential.precision == "float64" else 1)
+    size = 8 * max(abs(energy) for energy, _ in start) * float(np.finfo(potential.precision).eps) / finest
     return Measured(followed[: len(pushed)], followed[len(pushed) :], found, runs, potential.precision, size)
 
 
@@ -187,9 +188,9 @@ def _broken_rules(model: Measured, stock: Measured | None) -> list[str]:
     if not all(np.isfinite(curve.energy).all() and np.isfinite(curve.force).all() for curve in [*model.pushes, *model.dimers]):
         return ["energies or forces are not finite along a line"]
     ours, theirs = model.facts(), {} if stock is None else stock.facts()
-    gap, limit = ours["energy missed by the force eV"], GAP + model.rounding
-    if not gap <= limit:
-        found.append(f"the force is not the energy's slope, or the energy jumps: {gap:.1e} eV are missed (limit {limit:.0e})")
+    off, limit = ours["force off the energy's slope eV/A"], SLOPE + model.rounding
+    if not off <= limit:
+        found.append(f"the force is not the energy's slope, or the energy jumps: off by {off:.1e} eV/A (limit {limit:.0e})")
     for name, unit, least in (("force", "eV/A", FORCE_JUMP), ("second derivative", "eV/A^2", CURVATURE_JUMP)):
         value = ours[f"jump of the {name} {unit}"]
         limit = max(least, OVER_REFERENCE * (theirs.get(f"jump of the {name} {unit}") or 0.0))
