@@ -40,14 +40,7 @@ def test_chgnet_says_it_once_for_a_new_network_and_never_for_a_stored_one(said):
 
     taafs.enable("chgnet")
     try:
-        small = {
-            "atom_fea_dim": 8,
-            "bond_fea_dim": 8,
-            "angle_fea_dim": 8,
-            "n_conv": 2,
-            "mlp_hidden_dims": (8, 8),
-            "composition_model": None,
-        }
+        small = {"atom_fea_dim": 8, "bond_fea_dim": 8, "angle_fea_dim": 8, "n_conv": 2, "mlp_hidden_dims": (8, 8)}
         model = CHGNet(non_linearity="taafs:chebyshev1", **small)
         (line,) = said()
         assert "all weights are trained" in line and line.endswith("See: taafs recipe chgnet.")

@@ -15,6 +15,7 @@ import taafs_plugins as taafs
 from taafs_plugins import testing
 from taafs_plugins.cli import app
 from taafs_plugins.errors import TaafsError
+from taafs_plugins.experiments import deepmd as deepmd_runs
 from taafs_plugins.md.check import HostPotential, Settings, check, curves, dynamics, lines
 from taafs_plugins.md.files import read_model
 
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent / "torchani"))
 import torchani_small as small  # noqa: E402
 
 START = Path(__file__).parents[1] / "benchmarks" / "results" / "water_tanh.pt"
-SHORT = ("--atoms", "2", "--steps", "20", "--temperature", "50")
+SHORT = ("--atoms", "2", "--step", "0.04", "--steps", "20", "--temperature", "50")
 # 64 bells across the squash's range, one of them tall: what one wild number does to a trained curve
 SPIKE = "taafs:grbf,grid=64,share=layer,rate=1"
 
@@ -176,6 +177,27 @@ def test_a_model_in_float32_is_run_in_float64_with_its_own_weights():
     assert potential.precision == "float64" and next(model.parameters()).dtype == torch.float32
     assert energy == pytest.approx(units.Hartree * expected["energy"], abs=1e-3) and 0 < np.abs(forces).max()
     assert np.abs(forces - units.Hartree * expected["forces"]).max() < 1e-3
+
+
+@pytest.mark.parametrize("frozen", ["layer_folded.pth", "layer_operator.pth"])
+def test_a_frozen_deepmd_model_is_what_its_checkpoint_is(frozen):
+    folder = Path(__file__).parents[1] / "tests" / "data" / "v0_1" / "deepmd"
+    alloy = Atoms("CuAuCu", [[0, 0, 0], [2.5, 0, 0.3], [0.4, 2.4, 0]])
+    (energy, forces), (other, others) = (HostPotential.open(folder / name)(alloy) for name in ("layer.pt", frozen))
+    assert energy == pytest.approx(other, abs=1e-9) and np.abs(forces - others).max() < 1e-9 and np.abs(forces).max() > 1e-3
+
+
+def test_a_deepmd_model_in_float32_is_built_again_in_float64():
+    import deepmd.pt  # noqa: F401 - loads the plugin
+    from deepmd.pt.model.model import get_model
+
+    section = deepmd_runs.model_section("taafs:chebyshev1", ["O", "H"], sel=[8, 16], rcut=4.0, seed=1, precision="float32")
+    model = testing.randomise(get_model(section))
+    potential = HostPotential(model)
+    expected = taafs.adapters.adapter_for(model).reference(model, WATER)
+    energy, forces = potential(WATER)
+    assert potential.precision == "float64" and {p.dtype for p in potential.model.parameters()} == {torch.float64}
+    assert abs(energy - expected["energy"]) < 1e-4 and 0 < np.abs(forces - expected["forces"]).max() < 1e-4
 
 
 def test_mistakes_are_sentences(water, tmp_path):

@@ -84,11 +84,12 @@ def pushes(structures: Sequence[Atoms], count: int, reach: float = 1.1, step: fl
     Lines of at least ``LEAST`` points; fewer than ``count`` where atoms cannot move so far
     """
     generator = np.random.default_rng(seed)
+    structures = [atoms for atoms in structures if len(atoms) > 1]  # an atom alone moves with its images
     shortest = shortest_pairs(structures)
     half = round(reach / step)
     at = step * np.arange(-half, half + 1)
     found = []
-    for number in range(count):
+    for number in range(count if structures else 0):
         atoms = structures[number % len(structures)]
         elements = sorted(set(atoms.numbers.tolist()))
         element = elements[(number // len(structures) + number % len(structures)) % len(elements)]
