@@ -92,7 +92,9 @@ class DumpCoefficients(Callback):
 
 def command(*words, cwd, env=None):
     """What SchNetPack's scripts (of this environment's bin) and Python code that begins with ``import schnetpack.cli`` do and print."""
-    return forked.run(words, modules=("schnetpack.cli", "schnetpack.md.cli"), cwd=cwd, env=env)
+    # both register the same resolvers of OmegaConf: no process can import both
+    module = "schnetpack.md.cli" if Path(words[0]).name == "spkmd" else "schnetpack.cli"
+    return forked.run(words, modules=(module,), cwd=cwd, env=env)
 
 
 def spktrain(folder, run_id, *overrides, epochs=6):
