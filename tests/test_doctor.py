@@ -13,6 +13,7 @@ from taafs_plugins.adapters import adapter
 from taafs_plugins.cli import app, doctor
 from taafs_plugins.cli.doctor import Check
 from taafs_plugins.native import operators, toolchain
+from taafs_plugins.native.formulas import library as formulas
 
 
 def test_doctor_names_every_host_and_lammps():
@@ -24,8 +25,8 @@ def test_doctor_names_every_host_and_lammps():
     assert found["LAMMPS"]["text"].startswith("Large-scale")
     assert found["engine"]["good"] and found["engine"]["text"].startswith("fused, ")
     assert set(found) == {
-        "torch", "engine", "compiler", "GPU", "deepmd", "chgnet", "torchani", "schnetpack", "LAMMPS", "pair_style taafs", "cache",
-        "threads", "data",
+        "torch", "engine", "families", "compiler", "GPU", "deepmd", "chgnet", "torchani", "schnetpack", "LAMMPS", "pair_style taafs",
+        "cache", "memory", "threads", "data",
     }  # fmt: skip
 
 
@@ -56,6 +57,46 @@ def failed_before(patch, folder):
 
 def read_only(patch, folder):
     patch.setenv(toolchain.CACHE, "/proc/taafs")
+
+
+def no_home(patch, folder):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in (toolchain.CACHE, "XDG_CACHE_HOME"):
+        patch.delenv(name, raising=False)
+    patch.setattr(toolchain.Path, "home", nowhere)
+
+
+def damaged(patch, folder):
+    no_compiler(patch, folder)
+    path = operators.library_path()
+    path.parent.mkdir(parents=True)
+    path.write_text("half")
+    toolchain.write_record(path.parent / toolchain.BUILT, {"sha256": "of the whole"})
+
+
+def of_another_processor(patch, folder):
+    damaged(patch, folder)
+    path = operators.library_path()
+    path.parent.rename(path.parent.with_name(f"{path.parent.name[:-16]}0123456789abcdef"))
+
+
+def incomplete_formulas(patch, folder):
+    empty_cache(patch, folder)
+    path = formulas.library_path(formulas.named_formulas())
+    path.parent.mkdir(parents=True)
+    path.write_text("no library")
+
+
+def formulas_failed(patch, folder):
+    broken_compiler(patch, folder)
+    with pytest.raises(toolchain.BuildError):
+        formulas.library(formulas.named_formulas())
+
+
+def variable(name, value):
+    return lambda patch, folder: patch.setenv(name, value)
 
 
 def no_library(patch, folder):
@@ -104,6 +145,14 @@ STATES = {
     "failed before": (failed_before, doctor.engine, False, "to try again", "taafs lammps operators"),
     "failed before, the cache": (failed_before, doctor.cache, False, "failed", "taafs cache clear --failed"),
     "read-only cache": (read_only, doctor.engine, False, "cannot be written", "TAAFS_BUILD_CACHE"),
+    "no home": (no_home, doctor.engine, False, "there is no home folder", "TAAFS_BUILD_CACHE"),
+    "no home, the cache": (no_home, doctor.cache, None, "there is no home folder", "TAAFS_BUILD_CACHE"),
+    "no home, the plugin": (no_home, doctor.plugin, None, "there is no home folder", "TAAFS_BUILD_CACHE"),
+    "damaged library": (damaged, doctor.engine, None, "is damaged and no C++ compiler was found", "install g++"),
+    "cache of another processor": (of_another_processor, doctor.engine, None, "are for another processor", "install g++"),
+    "formulas do not load": (incomplete_formulas, doctor.formula_kernels, False, "does not load", "taafs cache clear"),
+    "formulas failed": (formulas_failed, doctor.cache, False, "failed", "taafs cache clear --failed"),
+    "an unknown allocator": (variable("TAAFS_MALLOC", "no"), doctor.memory, False, "TAAFS_MALLOC=no is unknown", "unset TAAFS_MALLOC"),
     "library does not load": (no_library, doctor.engine, False, "does not load", "taafs cache clear"),
     "wrong numbers": (wrong_numbers, doctor.engine, False, "differ from the Python engine by 1.0e-03", "TAAFS_ENGINE=python"),
     "python asked for": (engine_named("python"), doctor.engine, None, "python, by TAAFS_ENGINE", "unset TAAFS_ENGINE"),
@@ -149,3 +198,9 @@ def test_the_report_shows_brackets_and_ends_with_status_1_when_something_is_wron
     assert json.loads(capsys.readouterr().out)["checks"][1] == {
         "name": "b", "good": None, "text": "not there", "mend": "pip install '.[chgnet]'"
     }  # fmt: skip
+
+
+def test_kernels_of_families_that_are_not_built_yet_are_no_problem(monkeypatch, tmp_path):
+    empty_cache(monkeypatch, tmp_path)
+    found = doctor.formula_kernels()
+    assert found.good is None and "built when one is first used" in found.text and not found.mend

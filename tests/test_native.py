@@ -188,28 +188,115 @@ z = torch.linspace(-2, 2, 50, dtype=torch.float64, requires_grad=True)
 (slope,) = torch.autograd.grad(act(z).sum(), z)
 print(float(act(z).detach().sum()), float(slope.square().sum()))
 """
+NO_HOME = """
+import pathlib
+
+def nowhere():
+    raise RuntimeError("Could not determine home directory.")
+
+pathlib.Path.home = nowhere
+"""
 
 
-def numbers(**variables):
-    """The two numbers of a fresh process, and the lines of its stderr."""
+def started(code=NUMBERS, **variables):
+    """A fresh process that prints two numbers; a variable that is None is not set."""
     env = {key: value for key, value in {**os.environ, **variables}.items() if value is not None}
-    done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    return [float(number) for number in done.stdout.split()], done.stderr.splitlines()
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def test_a_machine_that_cannot_build_computes_the_same_numbers_and_says_one_line(tmp_path):
-    empty = tmp_path / "bin"
-    empty.mkdir()
-    kept = tmp_path / "kept"
-    shutil.copytree(operators.library().parent, kept / operators.library().parent.name)
-    expected, _ = numbers(TAAFS_ENGINE="python")
-    states = {
-        "no C++ compiler was found": {"PATH": str(empty), "CXX": None, CACHE: str(tmp_path / "cache")},
-        "cannot be written": {CACHE: "/proc/taafs"},
-        "": {"PATH": str(empty), "CXX": None, CACHE: str(kept)},  # built elsewhere
-    }
-    for reason, variables in states.items():
-        found, lines = numbers(**variables)
-        assert found == pytest.approx(expected, rel=1e-13)
-        assert len(lines) == bool(reason) and all(reason in line and "Python engine" in line for line in lines)
+def ended(process):
+    """The two numbers of a process, and the lines of its stderr."""
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return [float(number) for number in said.split()], errors.splitlines()
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return ended(started(TAAFS_ENGINE="python"))[0]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A cache with this machine's library, whose path is given, and an empty folder for PATH."""
+    (tmp_path / "bin").mkdir()
+    built = operators.library()
+    shutil.copytree(built.parent, tmp_path / "kept" / built.parent.name)
+    return tmp_path / "kept" / built.parent.name / built.name
+
+
+def no_compiler(folder):
+    return {"PATH": str(folder / "bin"), "CXX": None}
+
+
+def absent(folder, library):
+    return {**no_compiler(folder), CACHE: str(folder / "cache")}
+
+
+def unwritable(folder, library):
+    return {CACHE: "/proc/taafs"}
+
+
+def no_home(folder, library):
+    return {"code": NO_HOME + NUMBERS, CACHE: None, "XDG_CACHE_HOME": None}
+
+
+def built_elsewhere(folder, library):
+    return {**no_compiler(folder), CACHE: str(folder / "kept")}
+
+
+def of_another_processor(folder, library):
+    library.parent.rename(library.parent.with_name(f"{library.parent.name[:-16]}0123456789abcdef"))
+    return built_elsewhere(folder, library)
+
+
+def damaged(folder, library):
+    library.write_bytes(library.read_bytes()[:1000])
+    return built_elsewhere(folder, library)
+
+
+def damaged_without_record(folder, library):
+    (library.parent / BUILT).unlink()
+    return damaged(folder, library)
+
+
+def damaged_record(folder, library):
+    (library.parent / BUILT).write_text("{")
+    return built_elsewhere(folder, library)
+
+
+STATES = {
+    # state of the machine: what the one line says; None where there is none, as the kernels are used
+    absent: "no C++ compiler was found",
+    unwritable: "cannot be written",
+    no_home: "no home folder",
+    built_elsewhere: None,
+    of_another_processor: "no C++ compiler was found",
+    damaged: "is damaged and no C++ compiler was found",
+    damaged_without_record: "is damaged and no C++ compiler was found",
+    damaged_record: None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
+def test_a_broken_machine_computes_the_same_numbers_and_says_one_line(state, expected, kept, tmp_path):
+    found, lines = ended(started(**state(tmp_path, kept)))
+    assert found == pytest.approx(expected, rel=1e-13)
+    assert len(lines) == (STATES[state] is not None) and all(STATES[state] in line and "Python engine" in line for line in lines), lines
+
+
+def test_of_two_processes_at_once_one_builds_and_both_compute_the_same_numbers(expected, kept, tmp_path):
+    """The compiler here is a copy of the library that is there already, which takes two seconds."""
+    code = (
+        f"import shutil, sys, time; time.sleep(2)\nif '-shared' in sys.argv: shutil.copy({str(kept)!r}, sys.argv[sys.argv.index('-o') + 1])"
+    )
+    path = tmp_path / "bin" / "g++"
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(0o755)
+    both = [started(**{**no_compiler(tmp_path), CACHE: str(tmp_path / "cache")}) for _ in range(2)]
+    results = [ended(process) for process in both]
+    said = [line for _, lines in results for line in lines]
+    assert all(found == pytest.approx(expected, rel=1e-13) for found, _ in results)
+    assert sum("building the fused kernels" in line for line in said) == 1 and len(said) <= 2
+    assert len(list((tmp_path / "cache").glob(f"*/{operators.LIBRARY}"))) == 1

@@ -15,6 +15,7 @@ from taafs_plugins.cli import app, demo
 from taafs_plugins.cli.outputs import DEMO_MARK, OutputError, check_output, demo_folder
 from taafs_plugins.files import replacing
 from taafs_plugins.native import cache, operators, toolchain
+from taafs_plugins.native.formulas import library as formulas
 from taafs_plugins.plotting import energies
 
 
@@ -212,6 +213,20 @@ def test_cache_clear_deletes_what_builds_made_and_nothing_else(caches, tmp_path)
     assert here.exists() and not there.exists() and os.listdir(failed) == ["notes.txt"]
     run("cache", "clear")
     assert not here.exists() and (tmp_path / "torchvision-mine" / "lock").read_text() == "mine"
+
+
+def test_kernels_of_formulas_are_kept_listed_and_forgotten_as_the_others_are(caches, tmp_path):
+    used = formulas.library_path(formulas.named_formulas()).parent
+    failed = tmp_path / "formulas-torch2.0.0-0123456789abcdef"
+    for folder in (used, failed):
+        folder.mkdir()
+    (used / formulas.LIBRARY).write_text("library")
+    (failed / toolchain.FAILED).write_text("{}")
+    said = run("cache", "list").stdout
+    assert f"{used}: kernels of formulas, built, used here" in said and f"{failed}: kernels of formulas, failed, of another" in said
+    assert "Failed builds forgotten: 2." in run("cache", "clear", "--failed").stdout
+    run("cache", "clear")
+    assert not used.exists() and not failed.exists()
 
 
 def test_cache_clear_leaves_a_folder_where_a_build_is_at_work(caches):

@@ -12,8 +12,10 @@ app = typer.Typer(help="Built libraries that are kept: list them, clear them.", 
 @app.command("list")
 def list_() -> None:
     """Show what is kept, whether this environment uses it, and its size."""
+    from taafs_plugins.activations import family_names
     from taafs_plugins.native.cache import kept
 
+    family_names()  # imports the families: their kernels are used here
     entries = list(kept())
     for entry in entries:
         used = "used here" if entry.used else "of another environment"
@@ -28,9 +30,11 @@ def clear(
     failed: Annotated[bool, typer.Option("--failed", help="Only the record of failed builds, so that they are tried again.")] = False,
 ) -> None:
     """Delete what is kept; it is built again when it is used next."""
+    from taafs_plugins.activations import family_names
     from taafs_plugins.native.cache import clear as delete
     from taafs_plugins.native.cache import forget_failures, kept
 
+    family_names()  # imports the families: their kernels are used here
     if failed:
         typer.echo(f"Failed builds forgotten: {forget_failures()}.")
         return

@@ -22,6 +22,7 @@ from taafs_plugins.cli import demo_report
 from taafs_plugins.cli.outputs import demo_folder
 from taafs_plugins.errors import TaafsError, how_to_install
 from taafs_plugins.experiments import deepmd, lammps, step_times
+from taafs_plugins.files import replacing
 
 SPEC = "taafs:chebyshev1"
 # Each side's rate: the best of those tried on validation frames of Cu (docs/results.md). Comparing at one common rate would mislead.
@@ -127,7 +128,8 @@ def demo(output: Path, minutes: float, console: Console, overwrite: bool = False
     runs = _molecular_dynamics(frozen, test[0], names, console, log)
     plotting.energies({name: run["energy"] for name, run in runs.items()}, output / "energy.png", "NVE, pair_style deepmd")
     results = {name: {**rows[name], **demo_report.figures(run)} for name, run in runs.items()}
-    (output / "results.json").write_text(json.dumps({"step": times, **results}, indent=1))
+    with replacing(output / "results.json") as written:
+        written.write_text(json.dumps({"step": times, **results}, indent=1))
     demo_report.dynamics(results, console)
     demo_report.ending(results, times, output, console)
 

@@ -54,6 +54,7 @@ def checks() -> Iterator[Check]:
     """Everything that is looked at, one after the other; engines are built, loaded and compared."""
     yield torch_version()
     yield engine()
+    yield formula_kernels()
     yield compiler()
     yield gpu()
     for host in hosts():
@@ -61,6 +62,7 @@ def checks() -> Iterator[Check]:
     yield lammps()
     yield plugin()
     yield cache()
+    yield memory()
     threads = os.environ.get("OMP_NUM_THREADS")
     mend = "" if threads else "export OMP_NUM_THREADS=1, which is best on small machines"
     yield Check("threads", True if threads else None, f"OMP_NUM_THREADS={threads or 'not set'}", mend)
@@ -116,7 +118,8 @@ def engine() -> Check:
     except toolchain.BuildError as error:
         here = None if shutil.which(_compiler() or "") is None else False  # nothing is wrong with a machine that has no compiler
         mend = "install g++" if here is None else "taafs lammps operators tries the build again"
-        return Check("engine", here, f"python, several times slower, same numbers: the fused kernels cannot be built, as {error}", mend)
+        text = f"python, several times slower, same numbers: the fused kernels cannot be built, as {error}{_of_others()}"
+        return Check("engine", here, text, mend)
     except OSError as error:
         return Check("engine", False, f"python, several times slower: {path} does not load ({first_line(error)})", "taafs cache clear")
     off = self_check("cpu")
@@ -125,6 +128,43 @@ def engine() -> Check:
         return Check("engine", False, f"the fused kernels differ from the Python engine by {off:.1e}", mend)
     made = prebuilt.describe(path)
     return Check("engine", True, f"fused, {made + ', ' if made else ''}{path.parent}; differs from the Python engine by {off:.0e}")
+
+
+def _of_others() -> str:
+    """A half sentence on kernels in the cache that this torch could use, had they not been built for another processor or version."""
+    import torch
+
+    from taafs_plugins.native.cache import kept
+
+    try:
+        entries = [e for e in kept() if e.kind == "fused kernels" and e.state == "built" and not e.used]
+    except toolchain.BuildError:
+        return ""
+    same = [e.folder for e in entries if e.folder.name.startswith(f"torch{torch.__version__.split('+')[0]}-")]
+    return f"; those in {same[0]} are for another processor or another version of this package" if same else ""
+
+
+def formula_kernels() -> Check:
+    """The kernels of the families of one formula: loaded where they are there, not built."""
+    import torch
+
+    from taafs_plugins.activations import family_names
+    from taafs_plugins.native.formulas import library as formulas
+
+    family_names()  # imports the families, which name their formulas
+    named = formulas.named_formulas()
+    path = prebuilt.find(formulas.PREFIX, formulas.LIBRARY, formulas.sources_digest(named))
+    try:
+        path = path or formulas.library_path(named)
+        if not toolchain.whole(path):
+            return Check("families", None, "the kernels of families of one formula are built when one is first used, in half a minute")
+        torch.ops.load_library(str(path))
+    except toolchain.BuildError as error:
+        return Check("families", None, f"in plain operators, several times slower, same numbers: {error}")
+    except OSError as error:
+        return Check("families", False, f"in plain operators, slower: {path} does not load ({first_line(error)})", "taafs cache clear")
+    made = prebuilt.describe(path)
+    return Check("families", True, f"of one formula: fused, {made + ', ' if made else ''}{path.parent}")
 
 
 def self_check(device: str) -> float:
@@ -231,6 +271,22 @@ def plugin() -> Check:
     return Check("pair_style taafs", None, text, "taafs lammps build")
 
 
+def memory() -> Check:
+    """Whether memory that a step frees stays in the process, and how to have it so in stock trainings."""
+    from taafs_plugins.experiments.step_times import ALLOCATOR
+    from taafs_plugins.native.allocator import AllocatorError, left_alone
+
+    try:
+        reason = left_alone(os.environ)
+    except AllocatorError as error:
+        return Check("memory", False, str(error), "unset TAAFS_MALLOC")
+    if reason:
+        return Check("memory", True, f"the allocator is left alone: {reason}")
+    variables = " ".join(f"{name}={value}" for name, value in ALLOCATOR.items())
+    text = "what a step frees stays in the process where a network has a trainable activation, so that steps take equally long"
+    return Check("memory", True, text, f"for stock trainings, too: export {variables}, or preload jemalloc")
+
+
 def cache() -> Check:
     """What is kept for other environments, and builds that failed."""
     from taafs_plugins.native.cache import kept
@@ -238,7 +294,7 @@ def cache() -> Check:
     try:
         entries = list(kept())
     except toolchain.BuildError as error:
-        return Check("cache", None, str(error))
+        return Check("cache", None, str(error), f"name a folder in {toolchain.CACHE}")
     failed = [entry for entry in entries if entry.state == "failed" and entry.used]
     others = [entry for entry in entries if not entry.used]
     text = f"{len(entries) - len(others)} of this environment, {len(others)} of others ({sum(e.size for e in others) / 1e6:.0f} MB)"

@@ -1,4 +1,4 @@
-"""What the two builds keep (:mod:`.operators`, :mod:`.lammps`): listed and cleared. Only files that a build makes are deleted."""
+"""What builds keep (:mod:`.operators`, :mod:`.formulas`, :mod:`.lammps`): listed and cleared. Only what a build makes is deleted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 import taafs_lammps
 from taafs_plugins.native import lammps, operators
+from taafs_plugins.native.formulas import library as formulas
 from taafs_plugins.native.toolchain import BUILT, FAILED, LOCK, LOG, WORK, BuildError, lock
 
-MADE = (BUILT, FAILED, LOG, operators.LIBRARY, taafs_lammps.LIBRARY, lammps.PROCESSOR, LOCK)
+MADE = (BUILT, FAILED, LOG, operators.LIBRARY, formulas.LIBRARY, taafs_lammps.LIBRARY, lammps.PROCESSOR, LOCK)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Kept:
     Attributes
     ----------
     folder : where it lies
-    kind : ``fused kernels`` or ``LAMMPS plugin``
+    kind : ``fused kernels``, ``kernels of formulas`` or ``LAMMPS plugin``
     used : whether this environment (torch, LAMMPS, processor, sources) uses it
     state : ``built``, ``failed`` or ``incomplete``
     size : of its files, bytes; what links point to is not counted
@@ -37,7 +38,7 @@ class Kept:
 
 
 def kept() -> Iterator[Kept]:
-    """Every folder of the cache that a build made.
+    """Every folder of the cache that a build made; kernels of formulas are used if they are those of the families imported by then.
 
     Raises
     ------
@@ -50,11 +51,14 @@ def kept() -> Iterator[Kept]:
         plugin = None
     kernels = operators.library_path().parent
     plugins = taafs_lammps.cache_folder()
-    for root, kind, library, used in (
-        (operators.cache_folder(), "fused kernels", operators.LIBRARY, kernels), (plugins, "LAMMPS plugin", taafs_lammps.LIBRARY, plugin)
-    ):  # fmt: skip
-        for folder in sorted(root.glob("torch*")):
-            if folder.is_dir() and re.fullmatch(r"torch[\w.+-]+-[0-9a-f]{16}", folder.name):
+    of_families = formulas.library_path(formulas.named_formulas()).parent
+    for root, prefix, kind, library, used in (
+        (operators.cache_folder(), "", "fused kernels", operators.LIBRARY, kernels),
+        (operators.cache_folder(), formulas.PREFIX, "kernels of formulas", formulas.LIBRARY, of_families),
+        (plugins, "", "LAMMPS plugin", taafs_lammps.LIBRARY, plugin),
+    ):
+        for folder in sorted(root.glob(f"{prefix}torch*")):
+            if folder.is_dir() and re.fullmatch(rf"{prefix}torch[\w.+-]+-[0-9a-f]{{16}}", folder.name):
                 state = "built" if (folder / library).is_file() else "failed" if (folder / FAILED).is_file() else "incomplete"
                 yield Kept(folder, kind, folder == used, state, _size(folder))
 

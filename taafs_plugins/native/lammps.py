@@ -132,7 +132,7 @@ def _link_operators(folder: Path) -> None:
     except BuildError:
         return
     link = folder / OPERATORS
-    (folder / PROCESSOR).write_text(" ".join(sorted(instruction_sets())))
+    toolchain.write_whole(folder / PROCESSOR, " ".join(sorted(instruction_sets())))
     if link.is_symlink() and link.resolve() == library.resolve():
         return
     link.unlink(missing_ok=True)

@@ -159,7 +159,18 @@ def whole(library: Path) -> bool:
     try:
         return record(library.parent / BUILT)["sha256"] == digest(library)
     except (OSError, KeyError):
-        return library.stat().st_size > 0
+        return library.stat().st_size > 0 and not _cut_short(library)
+
+
+def _cut_short(library: Path) -> bool:
+    """Whether a 64-bit ELF file ends before its table of sections, which is its last part; loading such a file can end the process."""
+    with library.open("rb") as file:
+        head = file.read(64)
+    if head[:5] != b"\x7fELF\x02":
+        return False
+    order = "little" if head[5:6] == b"\x01" else "big"
+    start, size, count = (int.from_bytes(head[a:b], order) for a, b in ((40, 48), (58, 60), (60, 62)))
+    return len(head) < 64 or start + size * count > library.stat().st_size
 
 
 def built_once(library: Path, what: str, build: Callable[[str, Path], None], again: bool = False) -> Path:
@@ -179,7 +190,11 @@ def built_once(library: Path, what: str, build: Callable[[str, Path], None], aga
     """
     if whole(library):
         return library
-    name, folder = compiler(), library.parent
+    folder = library.parent
+    try:
+        name = compiler()
+    except BuildError as error:
+        raise BuildError(f"{library} is damaged and {error}" if library.is_file() else str(error)) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / LOCK, what):
@@ -226,7 +241,12 @@ def record(path: Path) -> dict:
 
 
 def write_record(path: Path, content: dict) -> None:
-    """A small JSON file, renamed when it is whole."""
+    """A small JSON file, as :func:`write_whole`."""
+    write_whole(path, json.dumps(content, indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A small file, renamed when it is whole."""
     written = path.with_name(f"{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(content, indent=1))
+    written.write_text(text)
     os.replace(written, path)

@@ -78,6 +78,18 @@ def sources_digest(formulas: Sequence[tuple[str, int, Callable]]) -> str:
         return _digest(_sources(formulas, folder))
 
 
+def library_path(formulas: Sequence[tuple[str, int, Callable]]) -> Path:
+    """Where the library of these formulas lies, or would lie when it is built.
+
+    Raises
+    ------
+    BuildError
+        There is no home folder.
+    """
+    with as_file(files("taafs_plugins").joinpath("native")) as sources:
+        return cache_folder() / f"{PREFIX}torch{torch.__version__.split('+')[0]}-{_key(formulas, sources)}" / LIBRARY
+
+
 def library(formulas: Sequence[tuple[str, int, Callable]], again: bool = False) -> Path:
     """Path of the library of these formulas: a prebuilt one that fits torch and processor, else built if it is not there yet.
 
@@ -88,9 +100,8 @@ def library(formulas: Sequence[tuple[str, int, Callable]], again: bool = False) 
     """
     if found := prebuilt.find(PREFIX, LIBRARY, sources_digest(formulas)):
         return found
-    with as_file(files("taafs_plugins").joinpath("native")) as sources:
-        folder = cache_folder() / f"{PREFIX}torch{torch.__version__.split('+')[0]}-{_key(formulas, sources)}"
-    return toolchain.built_once(folder / LIBRARY, "the kernels of formulas", lambda compiler, out: build(compiler, out, formulas), again)
+    path = library_path(formulas)
+    return toolchain.built_once(path, "the kernels of formulas", lambda compiler, out: build(compiler, out, formulas), again)
 
 
 def build(compiler: str, out: Path, formulas: Sequence[tuple[str, int, Callable]], arch: str | None = None) -> None:
