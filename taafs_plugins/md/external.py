@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from taafs_plugins.errors import TaafsError, how_to_install
-from taafs_plugins.md.contract import ExportError, read
+from taafs_plugins.md.contract import ExportError, check_device, read
 from taafs_plugins.md.units import factor
 
 FIX = "taafs_model"
@@ -115,7 +115,13 @@ def run(script: str | os.PathLike, model: str | os.PathLike | None = None, argum
         text = Path(script).read_text()
     except OSError as error:
         raise ScriptError(f"{script} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise ScriptError(f"{script} is no text; give a LAMMPS input, in which pair_coeff or --model names the exported file.") from None
     before, coefficients, after = split(text)
+    check_device(device)  # before LAMMPS writes its log
+    named = str(model or " ".join(coefficients[3:4]))
+    if named and "$" not in named and "shell" not in before and not Path(named).is_file():
+        raise ExportError(f"There is no file {named}.")
     lmp = _lammps(arguments)
     try:
         if lmp.extract_setting("world_size") > 1:
