@@ -10,7 +10,7 @@ export TAAFS_DATA_MIRROR ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: matrix wheel help demo test test-fast lint docs format env clean
+.PHONY: matrix wheel help demo test test-long test-fast lint docs format env clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/find-python
 demo: env ## real water data: stock tanh against TAAFS in DeePMD-kit, then LAMMPS with both (6 minutes or more)
 	$(BIN)/taafs demo --overwrite
 
-test: env ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --junitxml=build/tests.xml
+test: env ## the tests: all but the long ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --junitxml=build/tests.xml
+
+test-long: env ## the long tests: whole examples, pages of the documentation, notebooks, trainings that are compared
+	$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 -m long --junitxml=build/tests-long.xml
 
 test-fast: env ## the core's tests, without those that take minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests
@@ -41,7 +44,7 @@ lint: env ## rules, layout, spelling, types, imports of all tests and the exampl
 	@echo "$(BIN)/python -m pytest --collect-only"; found=$$($(BIN)/python -m pytest --collect-only -qq 2>&1) || { echo "$$found"; exit 1; }
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
-docs: env ## the site in build/site, with the results of the last make test (seconds)
+docs: env ## the site in build/site, with the results of the last make test and make test-long (seconds)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 

@@ -29,7 +29,10 @@ def registries_stay():
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Long files first, so that no worker is left alone with one at the end: integration tests, those of few (hence long) tests first."""
+    """Long files first, so that no worker is left alone with one at the end: integration tests, those of few (hence long) tests first.
+
+    Of the tests marked ``long``, which are handed out one by one, pages are the longest.
+    """
     count = Counter(item.path for item in items)
     core = Path(__file__).resolve().parent / "tests"
-    items.sort(key=lambda item: (item.path.is_relative_to(core), count[item.path], str(item.path)))
+    items.sort(key=lambda item: (item.path.is_relative_to(core), "pages" not in item.path.parts, count[item.path], str(item.path)))

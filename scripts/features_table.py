@@ -1,7 +1,7 @@
-"""The table of what works where, from the results of the tests: ``python scripts/features_table.py build/tests.xml``.
+"""The table of what works where, from the results of the tests: ``python scripts/features_table.py build/tests.xml build/tests-long.xml``.
 
-``make test`` writes the results (JUnit's XML). A cell is ``yes`` when every test named for it was run and passed, ``partly`` when some were
-skipped, **no** when one failed or was not run, and empty when no test of that host says it.
+``make test`` and ``make test-long`` write the results (JUnit's XML). A cell is ``yes`` when every test named for it was run and passed,
+``partly`` when some were skipped, **no** when one failed or was not run, and empty when no test of that host says it.
 """
 
 import sys
@@ -63,10 +63,10 @@ FEATURES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
-def results(report: Path) -> dict[str, str]:
+def results(*reports: Path) -> dict[str, str]:
     """``file::name`` under ``integration_tests`` -> ``passed``, ``skipped`` or ``failed``."""
     found = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
         parts = case.get("classname", "").split(".")
         if parts[0] != "integration_tests":
             continue
@@ -96,4 +96,4 @@ def table(outcomes: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(results(Path(sys.argv[1]))))
+    print(table(results(*map(Path, sys.argv[1:]))))

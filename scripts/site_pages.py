@@ -16,7 +16,7 @@ import features_table  # noqa: E402  beside this file
 import site_notebooks  # noqa: E402
 
 PREFIX = "repository"
-RESULTS = ROOT / "build" / "tests.xml"
+RESULTS = [ROOT / "build" / f"{name}.xml" for name in ("tests", "tests-long")]
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 # pages of the repository that are in the navigation
 EXAMPLES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))
@@ -101,6 +101,6 @@ def on_page_markdown(markdown, page, config, files):
 
 def features() -> str:
     """The table of features, where the tests were run."""
-    if not RESULTS.is_file():
-        return "*The tests were not run before this site was built: `make test`, then `make docs`.*"
-    return features_table.table(features_table.results(RESULTS))
+    if not all(report.is_file() for report in RESULTS):
+        return "*The tests were not run before this site was built: `make test test-long`, then `make docs`.*"
+    return features_table.table(features_table.results(*RESULTS))

@@ -43,17 +43,21 @@ def test_unknown_files_are_refused():
 
 
 def test_downloads_are_checked_cached_and_refused_when_they_differ(no_mirror, monkeypatch, tmp_path):
-    content = b"O\nH\n"
+    content, other = b"O\nH\n", PATH.replace("data_0", "data_1")
     site = tmp_path / "site"
-    (site / PATH).parent.mkdir(parents=True)
-    (site / PATH).write_bytes(content)
+    for path in (PATH, other):
+        (site / path).parent.mkdir(parents=True)
+        (site / path).write_bytes(content)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(data, "_url", lambda path: f"http://127.0.0.1:{server.server_port}/{path}")
-    monkeypatch.setattr(data, "registry", lambda: {PATH: hashlib.sha256(content).hexdigest()})
+    monkeypatch.setattr(data, "registry", lambda: {PATH: hashlib.sha256(content).hexdigest(), other: "0" * 64})
     assert data.fetch(PATH).read_bytes() == content
+    with pytest.raises(data.DataError):
+        data.fetch(other)
     server.shutdown()
+    server.server_close()  # else a connection waits for an answer until its time is up
     assert data.fetch(PATH).read_bytes() == content  # from the cache
     monkeypatch.setattr(data, "registry", lambda: {PATH: "0" * 64})
     with pytest.raises(data.DataError):

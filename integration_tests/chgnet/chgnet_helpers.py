@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import forked
 import numpy as np
 import torch
 
@@ -63,9 +64,12 @@ def all_differ(first, second) -> bool:
 
 
 def fresh(code: str, folder: Path, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess:
-    """Run Python code in a fresh process in ``folder``; ``path`` is put before everything on ``sys.path``."""
-    head = f"import sys; sys.path[:0] = {[str(p) for p in (*path, Path(__file__).parent)]!r}\n"
-    return subprocess.run([sys.executable, "-c", head + code], cwd=folder, capture_output=True, text=True, timeout=600)
+    """Run Python code in ``folder``, in a process that has imported CHGNet alone; a true one with ``path`` before all on ``sys.path``."""
+    head = f"import sys; sys.path[:0] = {[str(p) for p in (*path, *Path(__file__).parents[:2])]!r}\n"
+    words = [sys.executable, "-c", head + code]
+    if path:
+        return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)
+    return forked.run(words, modules=("chgnet.model",), cwd=folder)
 
 
 def fresh_predictions(load: str, folder: Path, count: int) -> list[dict[str, np.ndarray]]:

@@ -77,6 +77,7 @@ def test_moments_that_are_not_there_are_left_out_of_training(known):
     assert max(change) < 0.05  # muB: the network's moments stay
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_mptrj_frames_beside_the_new_data_halve_the_forgetting(iron, known):
     """The coefficients alone on iron with magnetic moments, with and without MPtrj frames without: held-out iron gets better both

@@ -54,6 +54,7 @@ def test_a_patched_chgnet_is_not_wrapped(patched, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_core_tests_pass_on_a_patched_chgnet(patched):
     core = ["counts", "options", "base_chooses", "initial_weights", "built_model", "round_trip", "stock_process", "wrong_arguments"]

@@ -203,6 +203,7 @@ def test_the_small_file_is_the_whole_fine_tuning(finetuned, iron, tmp_path):
     assert same(predictions(model, iron.structures[:3]), predictions(other, iron.structures[:3]))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_training_everything_is_not_worse_with_taafs(iron, tmp_path):
     """All weights, with and without TAAFS, same start and batches. docs/results.md, four seeds: energy ratios 1.00 to 1.03, forces

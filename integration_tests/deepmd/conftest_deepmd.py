@@ -14,8 +14,8 @@ import torch
 from taafs_plugins import data
 from taafs_plugins.experiments import deepmd
 
-# by every `dp --pt`, through which the plugin comes as well
-IMPORTED = ("deepmd.main", "deepmd.entrypoints.main", "deepmd.pt.entrypoints.main")
+# by every `dp --pt`, through which the plugin comes as well; and what it then looks up
+IMPORTED = ("deepmd.main", "deepmd.entrypoints.main", "deepmd.pt.entrypoints.main", "elements_read")
 RCUT = 4.0
 SEL = [22, 44]
 
@@ -56,6 +56,7 @@ def water_input(activation, systems, *, steps=5, small=True, seed=1, precision="
     pair = activation if isinstance(activation, tuple) else (activation, activation)
     model = deepmd.model_section(pair[0], ["O", "H"], sel=SEL, rcut=RCUT, seed=seed, precision=precision)
     model["fitting_net"]["activation_function"] = pair[1]
+    model["data_stat_nbatch"] = 1  # statistics of one frame: those of ten take longer than the training
     if small:
         model["descriptor"].update(neuron=[5, 10], axis_neuron=4)
         model["fitting_net"]["neuron"] = [10, 10]

@@ -124,6 +124,7 @@ def test_the_patch_is_small():
         assert run <= 1, line
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_patched_source_needs_no_run_time_patching(small_water, tmp_path):
     """A copy of the installed package with patches/deepmd applied: the model tests pass, and nothing is wrapped."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from compress_models import START, compare, live_water, make, within, write_checkpoint
 from conftest_deepmd import dp, largest_difference, model_of, python_values, water_input
-from lammps_runs import lmp_available, single_point
+from lammps_runs import single_point
 
 import taafs_plugins as taafs
 
@@ -28,6 +28,12 @@ def files(small_water, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def values(files, small_water) -> dict[str, dict]:
+    """Numbers of both files by ``DeepPot``."""
+    return {name: python_values(files / name, small_water[0]) for name in ("frozen.pth", "compressed.pth")}
+
+
 def command(file, output, **options) -> None:
     """What ``dp --pt compress`` runs, in this process."""
     import deepmd.pt  # noqa: F401
@@ -42,8 +48,7 @@ def frozen(model, path: Path) -> Path:
     return path
 
 
-def test_the_compressed_file_predicts_what_the_frozen_one_does(files, small_water):
-    values = {name: python_values(files / name, small_water[0]) for name in ("frozen.pth", "compressed.pth")}
+def test_the_compressed_file_predicts_what_the_frozen_one_does(files, values, small_water):
     found = compare(values["frozen.pth"], values["compressed.pth"])
     assert within(found), found
     stock = frozen(live_water("tanh"), files / "stock.pth")
@@ -55,11 +60,10 @@ def test_the_compressed_file_predicts_what_the_frozen_one_does(files, small_wate
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_lammps_repeats_python(ranks, files, small_water, tmp_path):
-    assert lmp_available().returncode == 0
+def test_lammps_repeats_python(ranks, files, values, small_water, tmp_path):
     ours = single_point([files / "compressed.pth"], small_water[0], tmp_path, ranks)
-    assert largest_difference(ours, python_values(files / "compressed.pth", small_water[0])) < 1e-6
-    assert within(compare(ours, python_values(files / "frozen.pth", small_water[0])), 10.0)
+    assert largest_difference(ours, values["compressed.pth"]) < 1e-6
+    assert within(compare(ours, values["frozen.pth"]), 10.0)
 
 
 def test_the_coefficients_come_along_and_the_fitting_net_is_folded(files):
@@ -72,7 +76,7 @@ def test_the_coefficients_come_along_and_the_fitting_net_is_folded(files):
     assert acts and all(act.scripts_folded for name, act in acts.items())
 
 
-def test_the_operator_form_is_read_and_written(files, small_water, tmp_path, monkeypatch):
+def test_the_operator_form_is_read_and_written(values, small_water, tmp_path, monkeypatch):
     """A file frozen with TAAFS_EXPORT=operator, in a fresh process that has not loaded the operator."""
     monkeypatch.setenv("TAAFS_EXPORT", "operator")
     model = live_water(SPEC, 0.02)
@@ -81,7 +85,7 @@ def test_the_operator_form_is_read_and_written(files, small_water, tmp_path, mon
     loaded = torch.jit.load(tmp_path / "compressed.pth")
     assert all(part.scripts_operator for name, part in loaded.named_modules() if name.endswith("activate") and hasattr(part, "delta"))
     ours = python_values(tmp_path / "compressed.pth", small_water[0])
-    assert within(compare(ours, python_values(files / "frozen.pth", small_water[0])))
+    assert within(compare(ours, values["frozen.pth"]))
 
 
 def test_the_file_is_as_large_as_stocks(small_water, tmp_path):

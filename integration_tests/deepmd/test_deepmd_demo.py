@@ -13,6 +13,7 @@ from taafs_plugins.errors import TaafsError
 from taafs_plugins.experiments import lammps
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_demo_falls_back_to_copper_and_says_so(monkeypatch, tmp_path):
     def offline(prefix):

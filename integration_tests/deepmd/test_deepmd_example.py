@@ -23,6 +23,7 @@ def test_the_two_inputs_differ_in_activation_and_learning_rate_only():
     assert tanh == taafs
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_step_of_the_example(tmp_path):
     folder = tmp_path / "deepmd"

@@ -34,6 +34,7 @@ def runs(tmp_path_factory) -> dict[str, list[dict]]:
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_taafs_is_better_than_tanh_on_held_out_frames(runs):
     ratios = {

@@ -70,6 +70,20 @@ def small(tmp_path_factory):
     return model, path
 
 
+def all_in_lammps(folder: Path, model: Path, style: str, ranks: int) -> dict[str, dict]:
+    """The numbers of every structure, in one process of LAMMPS."""
+    text = ""
+    for index, case in enumerate(CASES.values()):
+        (folder / str(index)).mkdir(parents=True)
+        write_data(folder / str(index) / "frame.data", case(), [11, 17])
+        one = header(case(), [11, 17], model, style=style) + MOMENTS + "run 0\n"
+        text += f"clear\nlog {index}/log.lammps\n" + one.replace("frame.data", f"{index}/frame.data").replace(
+            "atoms.dump", f"{index}/atoms.dump"
+        )
+    run(folder, text, ranks)
+    return {name: last(folder / str(index), columns="c_e f_m") for index, name in enumerate(CASES)}
+
+
 def in_lammps(folder: Path, atoms: Atoms, model: Path, style: str, ranks: int, tail: str = "run 0\n", elements=(11, 17)) -> dict:
     folder.mkdir()
     write_data(folder / "frame.data", atoms, list(elements))
@@ -77,11 +91,16 @@ def in_lammps(folder: Path, atoms: Atoms, model: Path, style: str, ranks: int, t
     return last(folder, columns="c_e f_m")
 
 
+@pytest.fixture(scope="module")
+def everywhere(small, tmp_path_factory):
+    """The numbers of every structure by every way to run."""
+    return {name: all_in_lammps(tmp_path_factory.mktemp(name), small[1], *how) for name, how in RUNS.items()}
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_any_number_of_ranks_is_as_one_and_as_chgnet(tmp_path, small, case):
-    model, path = small
-    atoms = CASES[case]()
-    found = {name: in_lammps(tmp_path / name, atoms, path, *how) for name, how in RUNS.items()}
+def test_any_number_of_ranks_is_as_one_and_as_chgnet(small, everywhere, case):
+    model, atoms = small[0], CASES[case]()
+    found = {name: results[case] for name, results in everywhere.items()}
     expected = reference(model, atoms)
     for name, ours in found.items():
         assert worst(ours, found["owner"]) < 1e-10, name

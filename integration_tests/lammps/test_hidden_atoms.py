@@ -19,21 +19,31 @@ def layers(path):
     layered.export(path)
 
 
-def final(folder, body, *, model=with_constant, style="taafs", ranks=1, pair=None):
-    """Numbers of the last step of a script with ``body`` between its pair style and its run."""
+def finals(folder, bodies, *, model=with_constant, style="taafs", ranks=1, pair=None):
+    """Numbers of each script that has a body between its pair style and its run, all in one process of LAMMPS."""
     folder.mkdir()
     write_data(folder / "frame.data", argon(), ELEMENTS)
     model(folder / "model.pt")
-    run(folder, header(argon(), ELEMENTS, style=style, pair=pair) + body + END + "run 0\n", ranks)
-    return last(folder)
+    text = ""
+    for index, body in enumerate(bodies):
+        (folder / str(index)).mkdir()
+        text += f"clear\nlog {index}/log.lammps\n" + header(argon(), ELEMENTS, style=style, pair=pair) + body
+        text += END.replace("atoms.dump", f"{index}/atoms.dump") + "run 0\n"
+    run(folder, text, ranks)
+    return [last(folder / str(index)) for index in range(len(bodies))]
+
+
+def final(folder, body, **how):
+    """The same of one script."""
+    return finals(folder, [body], **how)[0]
 
 
 @pytest.mark.parametrize("model", [with_constant, layers])
 @pytest.mark.parametrize("style, ranks", RUNS)
 def test_an_excluded_atom_is_as_one_that_is_not_there(tmp_path, style, ranks, model):
     gone = "group gone id 3 8\n"
-    hidden = final(tmp_path / "hidden", gone + "neigh_modify exclude group gone all\n", style=style, ranks=ranks, model=model)
-    deleted = final(tmp_path / "deleted", gone + "delete_atoms group gone compress no\n", style=style, ranks=ranks, model=model)
+    bodies = [gone + "neigh_modify exclude group gone all\n", gone + "delete_atoms group gone compress no\n"]
+    hidden, deleted = finals(tmp_path / "run", bodies, style=style, ranks=ranks, model=model)
     assert (hidden["atom"][[2, 7]] == 0).all() and (hidden["f"][[2, 7]] == 0).all()
     for name in ("x", "f", "atom"):
         hidden[name] = np.delete(hidden[name], [2, 7], 0)
@@ -41,10 +51,11 @@ def test_an_excluded_atom_is_as_one_that_is_not_there(tmp_path, style, ranks, mo
 
 
 HIDING = {
+    # the first in its process: LAMMPS leaves what was in memory as the forces of atoms that are not included, with lj/cut too
+    "what is not in the included group": "group a id 1:20\natom_modify first a\nneigh_modify include a\n",
     "a type, from both types": "neigh_modify exclude type 2 2 exclude type 1 2\n",
     "a group, from itself and all others": "group a id 1:5\ngroup b subtract all a\nneigh_modify exclude group a a exclude group a b\n",
     "all from all": "neigh_modify exclude group all all\n",
-    "what is not in the included group": "group a id 1:20\natom_modify first a\nneigh_modify include a\n",
 }
 PARTS = {
     "two groups, and those in both see nobody": "group a id 1:20\ngroup b id 15:32\nneigh_modify exclude group a b\n",
@@ -55,26 +66,25 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("case", [*HIDING, *PARTS])
 @pytest.mark.parametrize("style, ranks", RUNS[::2])
-def test_what_is_hidden_is_hidden_as_in_lj_cut(tmp_path, case, style, ranks):
-    body = {**HIDING, **PARTS}[case]
-    ours = final(tmp_path / "model", body, style=style, ranks=ranks)
-    theirs = final(tmp_path / "lj", body, ranks=ranks, pair=lj_lines())
-    there = ours["atom"] != 0
-    assert there.all() == (case in ("two types", "two groups"))
-    ours["energy"] -= CONSTANT * there.sum()
-    ours["atom"][there] -= CONSTANT
-    assert worst(ours, theirs) < 1e-12
+def test_what_is_hidden_is_hidden_as_in_lj_cut(tmp_path, style, ranks):
+    cases = {**HIDING, **PARTS}
+    ours = finals(tmp_path / "model", cases.values(), style=style, ranks=ranks)
+    theirs = finals(tmp_path / "lj", cases.values(), ranks=ranks, pair=lj_lines())
+    for case, found, expected in zip(cases, ours, theirs, strict=True):
+        there = found["atom"] != 0
+        assert there.all() == (case in ("two types", "two groups")), case
+        found["energy"] -= CONSTANT * there.sum()
+        found["atom"][there] -= CONSTANT
+        assert worst(found, expected) < 1e-12, case
 
 
 @pytest.mark.parametrize("style, ranks", RUNS)
 def test_parts_that_never_see_each_other_are_structures_of_their_own(tmp_path, style, ranks):
     """A model of two hops: the energies of either part are those of the part alone."""
     body = "group a id 1:15\ngroup b subtract all a\n"
-    options = dict(style=style, ranks=ranks, model=layers)
-    both = final(tmp_path / "both", body + "neigh_modify exclude group a b\n", **options)
-    alone = [final(tmp_path / name, body + f"delete_atoms group {name} compress no\n", **options) for name in ("b", "a")]
+    bodies = [body + line for line in ("neigh_modify exclude group a b\n", *(f"delete_atoms group {name} compress no\n" for name in "ba"))]
+    both, *alone = finals(tmp_path / "run", bodies, style=style, ranks=ranks, model=layers)
     assert abs(both["energy"] - sum(part["energy"] for part in alone)) < 1e-11
     assert np.abs(both["f"] - np.concatenate([part["f"] for part in alone])).max() < 1e-12
 

@@ -55,6 +55,7 @@ def trained(host: str, spec: str | None, path: Path) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("host", exported.HOSTS)
 def test_energy_is_conserved(host, tmp_path):

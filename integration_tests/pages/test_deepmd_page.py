@@ -7,6 +7,7 @@ import pytest
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "deepmd.md"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [PAGE], ids=lambda page: page.stem)
 def test_a_page_runs_as_it_is_printed_and_leaves_the_tree_clean(page, run_page):

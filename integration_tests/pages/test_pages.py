@@ -10,6 +10,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUNNING = [page for page in PAGES if any(block.language in page_runner.RUN for block in page_runner.blocks(page))]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUNNING if page.stem != "deepmd"], ids=lambda page: page.stem)
 def test_a_page_runs_as_it_is_printed_and_leaves_the_tree_clean(page, run_page):

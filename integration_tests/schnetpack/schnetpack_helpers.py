@@ -6,6 +6,7 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
+import forked
 import numpy as np
 import schnetpack as spk
 import schnetpack.nn as snn
@@ -89,16 +90,26 @@ class DumpCoefficients(Callback):
         torch.save(values, f"rank_{trainer.global_rank}.pt")
 
 
+def command(*words, cwd, env=None):
+    """What SchNetPack's scripts (of this environment's bin) and Python code that begins with ``import schnetpack.cli`` do and print."""
+    # both register the same resolvers of OmegaConf: no process can import both
+    module = "schnetpack.md.cli" if Path(words[0]).name == "spkmd" else "schnetpack.cli"
+    return forked.run(words, modules=(module,), cwd=cwd, env=env)
+
+
 def spktrain(folder, run_id, *overrides, epochs=6):
     """The stock command on 200 frames of rMD17 ethanol below ``folder/data``; returns the run's folder and what was printed."""
     here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(here), str(here.parent), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
     # SchNetPack 2.2.0 keeps the whole model in its checkpoints, which Lightning 2.6 under torch 2.6 does not read without this
     environment = os.environ | {"PYTHONPATH": path, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    command = [
+    words = [
         Path(sys.executable).parent / "spktrain", "experiment=rmd17", "data.molecule=ethanol", "data.split_id=0", "data.num_train=200",
         "data.num_val=50", "data.num_test=200", "data.num_workers=0", "+data.val_batch_size=50", "model.representation.n_atom_basis=16",
         "trainer.accelerator=cpu", f"trainer.max_epochs={epochs}", "globals.lr=2e-3", "+seed=1", f"run.id={run_id}", *overrides,
     ]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    if "trainer=ddp_trainer" in overrides:  # starts its second process itself, from this one's command line
+        done = subprocess.run(list(map(str, words)), cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    else:
+        done = command(*words, cwd=folder, env=environment)
     return folder / "runs" / run_id, done

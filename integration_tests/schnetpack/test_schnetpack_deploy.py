@@ -1,10 +1,10 @@
 """What follows training: spkdeploy, a process without this package, ASE, spkmd, spkpredict, ensembles; random coefficients throughout."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import schnetpack as spk
@@ -14,7 +14,7 @@ from schnetpack.data import AtomsDataFormat, create_dataset
 from schnetpack.interfaces import SpkCalculator, SpkEnsembleCalculator
 from schnetpack.md.data import HDF5Loader
 from schnetpack.transform import MatScipyNeighborList
-from schnetpack_helpers import CUTOFF, batch, differs, ethanol, potential, predict, randomise
+from schnetpack_helpers import CUTOFF, batch, command, differs, ethanol, potential, predict, randomise
 
 import taafs_plugins as taafs
 
@@ -33,10 +33,15 @@ print(json.dumps({"cutoff": float(metadata["cutoff"])}))
 """
 
 
-def run(*command, cwd=None):
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+def run(*words, cwd, by=command):
+    done = by(*words, cwd=cwd)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def with_torch(*words, cwd):
+    """In a process that has imported nothing but torch."""
+    return forked.run(words, modules=("torch",), cwd=cwd)
 
 
 def converted(spec="taafs:bspline", kind="painn", seed=0, **keys):
@@ -66,7 +71,7 @@ def test_deployed_file_runs_without_this_package(tmp_path, kind, spec, dtype, si
     torch.save(model, tmp_path / "best_model")
     torch.save(batch(atoms, dtype), tmp_path / "inputs.pt")
     run(BIN / "spkdeploy", "best_model", "deployed.pt", cwd=tmp_path)
-    printed = run(sys.executable, "-c", ALONE, "deployed.pt", "inputs.pt", "outputs.pt", cwd=tmp_path)
+    printed = run(sys.executable, "-c", ALONE, "deployed.pt", "inputs.pt", "outputs.pt", cwd=tmp_path, by=with_torch)
     assert json.loads(printed.splitlines()[-1])["cutoff"] == CUTOFF
     alone = torch.load(tmp_path / "outputs.pt")
     for key in keys:

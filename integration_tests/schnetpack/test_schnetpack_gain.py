@@ -18,6 +18,7 @@ def program(tmp_path):
     return module
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_paired_seeds_and_resume(program):
     command = ["run", "--widths", "32", "--rates", "2e-3", "--seeds", "0,1", "--epochs", "10"]

@@ -57,6 +57,7 @@ def test_register_patches_nothing(patched):
     assert python(patched, "-c", CHECK).strip().startswith(str(patched))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_adapter_tests_with_the_patched_source(patched):
     tests = "spec_as_activation or mistakes or parameter_counts or to_the_last_bit or outside_dense"

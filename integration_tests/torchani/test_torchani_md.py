@@ -60,6 +60,7 @@ def test_same_trajectory_from_every_form(tmp_path):
     assert np.abs(ends["stock"] - ends["live"]).max() > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_energy_is_conserved(sets):
     """Drift: least-squares slope of the total energy per atom, against stock trained alike; float64.

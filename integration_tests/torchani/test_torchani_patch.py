@@ -42,6 +42,7 @@ def test_the_patch_is_small():
     assert len(PATCH.read_text().splitlines()) < 150
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_core_tests_pass_without_patching_at_run_time(tmp_path):
     package = tmp_path / "torchani"

@@ -153,6 +153,7 @@ def log_ratios(sets, dims, epochs, stock, ours):
     return np.array(found)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_short_run_per_layer_is_better_than_celu():
     """What the long study (docs/results.md) established, each side at its best learning rate there: both ratios below 1."""
@@ -160,6 +161,7 @@ def test_short_run_per_layer_is_better_than_celu():
     assert (ratios.mean(0) < 0).all(), np.exp(ratios)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_short_run_per_network_is_not_behind_celu(sets):
     """The long study found no gain in forces: not above 1 by more than the seeds' spread."""

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import logging
 import warnings
@@ -45,6 +46,8 @@ class Adapter(ABC):
     files : the files :meth:`read_model` takes, for people
     tested : versions of the host that the tests run against
     periodic_only : whether the host predicts structures only that are periodic in three directions
+    energy_unit : ``eV``, ``kcal/mol`` or ``hartree`` where all models of the host have one, else empty
+    caution : what a study says against a spec in this host's config, logged once when one is used there; empty where none does
     defaults : keys that a spec leaves out and their measured values in this host (evidence: docs/results.md)
     """
 
@@ -53,10 +56,13 @@ class Adapter(ABC):
     files: str = ""
     tested: tuple[str, ...]
     periodic_only: bool = False
+    energy_unit: str = ""
+    caution: str = ""
     defaults: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
         self.patches = Patches(self.host)
+        self._cautioned = False
 
     def installed_version(self) -> str | None:
         """The host's version, or None when it is not installed."""
@@ -116,6 +122,12 @@ class Adapter(ABC):
     @abstractmethod
     def sites(self, model: nn.Module) -> list[Site]:
         """Every place where the model applies an activation, stock or converted, in the order of the model."""
+
+    def say_caution(self) -> None:
+        """Log :attr:`caution`, once in a process; ``logging.getLogger("taafs_plugins").setLevel("ERROR")`` silences it."""
+        if self.caution and not self._cautioned:
+            self._cautioned = True
+            log.warning("TAAFS: %s See: taafs recipe %s.", self.caution, self.host)
 
     # The transaction ------------------------------------------------------------------------------------------------------------
 
@@ -233,6 +245,15 @@ class Adapter(ABC):
             A file of this host that holds no model that could be exported.
         """
         return None
+
+    def read_runnable(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        """As :meth:`read_model`; besides, files whose model runs (:meth:`reference`) but cannot be changed."""
+        return self.read_model(path, packages)
+
+    def in_double(self, model: nn.Module) -> tuple[nn.Module, str]:
+        """A copy of the model that computes in float64, and ``float64``; the model itself and its precision where it cannot be had."""
+        with torch.no_grad():
+            return copy.deepcopy(model).double().eval(), "float64"
 
     def export_module(self, model: nn.Module, energy_unit: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
         """A scriptable module that keeps the contract of exported files, and its own part of their metadata.

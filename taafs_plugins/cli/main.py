@@ -196,6 +196,29 @@ def choose(
     run(model, frames, library, site, by, rate, threshold, most, output, table, overwrite, console)
 
 
+@app.command("md-check")
+def md_check(
+    model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit (also frozen, .pth), CHGNet, SchNetPack or TorchANI.")],
+    frames: Annotated[Path | None, typer.Argument(help="Structures it was trained on, or like them: any format that ASE reads.")] = None,
+    system: Annotated[Path | None, typer.Option(help="In place of a file: a DeePMD system's folder with npy files.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="A stock model of the same data: ratios to it at most 1.2.")] = None,
+    atoms: Annotated[int, typer.Option(help="How many atoms are pushed by +-1.1 A.", min=1)] = 6,
+    temperature: Annotated[float, typer.Option(help="Of the first run, K; the second is 1.5 times as hot.", min=1)] = 300.0,
+    steps: Annotated[int, typer.Option(help="Of each run; 0: none.", min=0)] = 400,
+    seed: Annotated[int, typer.Option(help="Of atoms, directions and velocities.")] = 0,
+    energy_unit: Annotated[str | None, typer.Option(help="eV, kcal/mol or hartree, where the model file does not say it.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG, SVG or PDF to write: forces along lines, dimers, total energy.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Is a model smooth enough for MD? Pushed atoms, dimers, short NVE runs; one line says pass or fail, exit status 1 for fail."""
+    from taafs_plugins.cli.md_check import md_check as run
+    from taafs_plugins.md.check import Settings
+
+    settings = Settings(atoms=atoms, temperature=temperature, steps=steps, seed=seed)
+    raise typer.Exit(run(model, frames, system, reference, settings, energy_unit, picture, json, overwrite, console))
+
+
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -224,10 +247,27 @@ def reproduce(context: typer.Context) -> None:
         for name, program in programs.STUDIES.items():
             what, commands = programs.describe(program)
             typer.echo(f"{name}: {what}\n" + "".join(f"    {line}\n" for line in commands.splitlines()))
+        typer.echo("summary: Every ratio with its 90% interval, from the stored lines; --json or --markdown.\n")
         typer.echo("Run one: taafs reproduce NAME COMMAND. What is stored under results is not run again: move the file.")
         return
     name, *rest = context.args
+    if name == "summary":
+        from taafs_plugins.cli.summary import reproduce_summary
+
+        reproduce_summary(rest)
+        return
     raise typer.Exit(programs.run(programs.study(name), rest or (["--help"] if name != "deepmd-nve" else [])))
+
+
+@app.command()
+def recipe(
+    host: Annotated[str, typer.Argument(help="deepmd, torchani, chgnet or schnetpack.")],
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What to write into a host's config, when to use it and when not, with the measurements behind it."""
+    from taafs_plugins.cli.summary import recipe as run
+
+    run(host, json, console)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from taafs_plugins.adapters import adapter_for
 from taafs_plugins.cli.plot import PlotError, check_picture, labels, read_frames
 from taafs_plugins.md.units import EV
 
-UNITS = {"deepmd": "eV", "chgnet": "eV", "torchani": "hartree"}  # of hosts whose models have one unit
 ENERGY, FORCE = "energy [eV/atom]", "force component [eV/Å]"
 
 
@@ -76,8 +75,8 @@ def predictions(path: Path, structures: list[Any], frames: Path) -> dict[str, np
 
     model, known = read_model(path)
     host = adapter_for(model)
-    unit = known.get("energy_unit") or UNITS.get(host.host)
-    if unit is None:
+    unit = known.get("energy_unit") or host.energy_unit
+    if not unit:
         raise PlotError(f"{path} does not say its energy unit; keep the run's config.yaml beside it.")
     try:
         found = [host.reference(model, atoms) for atoms in structures]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from taafs_plugins.adapters import HostError, adapter, hosts
+from taafs_plugins.adapters import Adapter, HostError, adapter, hosts
 from taafs_plugins.errors import TaafsError, first_line, how_to_install
 from taafs_plugins.md.contract import EXTRA, ExportError
 
@@ -32,7 +32,15 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
     ExportError
         No such file, or one that ``taafs export`` wrote.
     """
-    path = Path(path)
+    return _opened(Path(path), "read_model")[1:]
+
+
+def open_model(path: str | os.PathLike) -> tuple[Adapter, nn.Module, dict[str, Any]]:
+    """As :func:`read_model`, with the host's adapter before it, and also files that can only be run (:meth:`Adapter.read_runnable`)."""
+    return _opened(Path(path), "read_runnable")
+
+
+def _opened(path: Path, verb: str) -> tuple[Adapter, nn.Module, dict[str, Any]]:
     if not path.is_file():
         raise ExportError(f"There is no file {path}.")
     named = packages(path)
@@ -40,7 +48,7 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
         raise ExportError(f"{path} is an exported file, which LAMMPS and ASE run as it is; give the model file that it was made of.")
     for host in hosts():
         try:
-            found = adapter(host).read_model(path, named)
+            found = getattr(adapter(host), verb)(path, named)
         except ModuleNotFoundError as error:
             raise HostError(f"{path} needs {error.name}, which is not installed; {how_to_install(host)}.") from None
         except TaafsError:
@@ -51,7 +59,7 @@ def read_model(path: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
                 "copy or save it again."
             ) from error
         if found is not None:
-            return found
+            return adapter(host), *found
     *others, last = [adapter(host).files for host in hosts() if adapter(host).files]
     raise HostError(
         f"{path} is no model file of {', '.join(others)} or {last}. A state dict alone lacks the architecture: build the model, load it "

@@ -37,6 +37,7 @@ class DeepmdAdapter(Adapter):
     """See :class:`taafs_plugins.adapters.base.Adapter`."""
 
     host = "deepmd"
+    energy_unit = "eV"
     distribution = "deepmd-kit"
     files = "DeePMD-kit (model.ckpt-....pt)"
     tested = ("3.2.0",)
@@ -154,6 +155,13 @@ class DeepmdAdapter(Adapter):
     def read_model(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
         model = deepmd_files.read_checkpoint(path, packages)
         return None if model is None else (model, {})
+
+    def read_runnable(self, path: Path, packages: frozenset[str]) -> tuple[nn.Module, dict[str, Any]] | None:
+        """Also a frozen model (``.pth``)."""
+        return (deepmd_frames.load_frozen(path), {}) if "deepmd" in packages else self.read_model(path, packages)
+
+    def in_double(self, model: nn.Module) -> tuple[nn.Module, str]:
+        return deepmd_frames.in_double(model)
 
     def pick_unit(self, site: Site) -> str:
         return deepmd_files.place(site.name)

@@ -17,8 +17,9 @@ from taafs_plugins.adapters.deepmd.compress import with_operator
 from taafs_plugins.adapters.deepmd.input import InputError, activation_names
 from taafs_plugins.adapters.patching import Patches
 
-# modules below deepmd.backend whose backends compute specs -> what a file of theirs ends with
-COMPUTE = {"pytorch": ".pth", "pt_expt": ".pte, .pt2", "dpmodel": ".dp or .yaml"}
+# modules below deepmd.backend whose backends compute specs -> what a file of theirs ends with. A .jax file keeps the names of the input,
+# one for all layers, beside the weights: the trained numbers would be lost in it. A .hlo file holds the computation itself.
+COMPUTE = {"pytorch": ".pth", "pt_expt": ".pte, .pt2", "jax": ".hlo", "dpmodel": ".dp or .yaml"}
 
 
 def _backend(cls: type) -> str:
@@ -31,14 +32,14 @@ def _specs(data: Any) -> list[str]:
 
 
 def _refusing(stock: Callable, backend: str) -> Callable:
-    """``deserialize_hook``'s function, which writes no model with a spec."""
+    """``deserialize_hook``'s function, which writes no model with a spec where the spec's numbers would be lost."""
 
     @functools.wraps(stock)
     def write(model_file, data, *args, **kwargs):
-        if _specs(data):
+        if _specs(data) and Path(model_file).suffix not in COMPUTE.get(backend, ""):
             raise InputError(
-                f"{Path(model_file).name}: the backend '{backend}' cannot compute trained activations, and nothing was written; files "
-                f"that can hold them end with {', '.join(COMPUTE.values())}."
+                f"{Path(model_file).name}: a file of '{backend}' with this ending cannot hold trained activations, and nothing was "
+                f"written; files that can hold them end with {', '.join(COMPUTE.values())}."
             )
         return stock(model_file, data, *args, **kwargs)
 
@@ -96,7 +97,7 @@ def install(patches: Patches) -> None:
     from deepmd.backend.backend import Backend
 
     for cls in dict.fromkeys(Backend.get_backends().values()):
-        if (name := _backend(cls)) not in COMPUTE:
+        if (name := _backend(cls)) not in COMPUTE or name == "jax":
             patches.replace(cls, "deserialize_hook", _hooked(cls.deserialize_hook, functools.partial(_refusing, backend=name)))
         elif name == "pytorch":
             patches.replace(cls, "serialize_hook", _hooked(cls.serialize_hook, _reading))

@@ -1,8 +1,8 @@
-"""DeePMD-kit's NumPy backend (``dpmodel``): it evaluates the trained curves that other backends hand it.
+"""DeePMD-kit's NumPy backend (``dpmodel``), and JAX's, which is built on it: they evaluate the trained curves that others hand them.
 
 There a layer keeps the name of its activation and nothing else; the name is the spec with ``theta=...`` in it. The function of that name
 (``deepmd.dpmodel.utils.network.get_activation_fn``) is the only place that needs to know: the same module as elsewhere computes it, in
-plain operators on NumPy's memory. The reference of the other backends, differentiable nowhere, trained nowhere.
+plain operators on NumPy's memory; JAX runs those operators itself. NumPy is the reference of the other backends. Neither trains curves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from taafs_plugins.activations import TrainableActivation, is_spec
+from taafs_plugins.adapters.deepmd import jax
 from taafs_plugins.adapters.deepmd.activation import built
 from taafs_plugins.adapters.deepmd.input import InputError
 from taafs_plugins.adapters.patching import HostError, Patches, changed_code
@@ -37,6 +38,13 @@ def _values(name: str, x: torch.Tensor) -> torch.Tensor:
     return _activation(name, x.shape[-1] if x.ndim else None, dtype, str(x.device)).plain(x)
 
 
+def _numpy_values(name: str, x: np.ndarray) -> np.ndarray:
+    native = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+    with torch.no_grad():
+        y = _values(name, torch.from_numpy(np.require(native, requirements=["C", "W"])))
+    return y.numpy().astype(x.dtype, copy=False)
+
+
 def activation_function(name: str) -> Callable[[Any], Any]:
     """The function of a spec: arrays [..., C] to arrays of the same shape and dtype.
 
@@ -46,18 +54,20 @@ def activation_function(name: str) -> Callable[[Any], Any]:
 
     Returns
     -------
-    a function of NumPy arrays, and of tensors, through which it is differentiable; of other arrays it raises :class:`InputError`
+    a function of NumPy arrays and others of the array API, and of tensors and JAX's arrays, through which it is differentiable; of
+    anything else it raises :class:`InputError`
     """
 
     def fn(x: Any) -> Any:
         if isinstance(x, torch.Tensor):
             return _values(name, x)
-        if not isinstance(x, np.ndarray):
+        if jax.is_jax(x):
+            return jax.values(_activation(name, x.shape[-1], getattr(torch, str(x.dtype)), "cpu"), x)
+        if isinstance(x, np.ndarray):
+            return _numpy_values(name, x)
+        if not hasattr(x, "__array_namespace__"):
             raise InputError(f"'{name[:60]}' is not computed for arrays of {type(x).__module__}; use a model of PyTorch or of NumPy (.dp).")
-        native = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
-        with torch.no_grad():
-            y = _values(name, torch.from_numpy(np.require(native, requirements=["C", "W"])))
-        return y.numpy().astype(x.dtype, copy=False)
+        return x.__array_namespace__().asarray(_numpy_values(name, np.asarray(x)))
 
     return fn
 

@@ -55,6 +55,10 @@ class SchNetPackAdapter(Adapter):
 
     host = "schnetpack"
     files = "SchNetPack (best_model, a checkpoint, a file of spkdeploy)"
+    caution = (
+        "trained activations did not help PaiNN (forces 1.13 [1.003, 1.28] of SiLU's error, each at its best learning rate); "
+        "raise SiLU's learning rate first."
+    )
     tested = ("2.2.0",)
     defaults = {"rate": 10.0}
 
@@ -185,6 +189,7 @@ def build(module: nn.Module, init: Callable, arguments: inspect.BoundArguments) 
     arguments.arguments["activation"] = stock if base is None else fixed_activation(base)[1]
     init(*arguments.args, **arguments.kwargs)
     log.info("%s: %s", type(module).__name__, ADAPTER.convert(module, spec))
+    ADAPTER.say_caution()
 
 
 def _taking_specs(init: Callable) -> Callable:

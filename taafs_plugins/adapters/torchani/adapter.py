@@ -69,6 +69,7 @@ class TorchANIAdapter(Adapter):
     """Specs in ``AtomicNetwork``, ``ANINetworks.like_1x/2x/...`` and ``simple_ani``; conversion of built models and ensembles."""
 
     host = "torchani"
+    energy_unit = "hartree"
     files = "TorchANI (torch.save(model, path))"
     tested = ("2.9.0",)
     defaults = {"rate": 1.0}
