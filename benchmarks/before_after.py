@@ -37,7 +37,7 @@ def steps(name: str, spec: str):
 
 
 def child(checkout: Path) -> None:
-    """Answer each line ``case`` of stdin with the CPU seconds per step of stock and of TAAFS, and the peak memory in MiB."""
+    """Answer each line ``case`` of stdin with the CPU seconds per step of stock and of TAAFS, the peak memory in MiB, page faults."""
     sys.path[:0] = [str(checkout), str(checkout / "benchmarks")]
     import torch
 
@@ -51,14 +51,14 @@ def child(checkout: Path) -> None:
             for step in made[case]:
                 for _ in range(count // 2):
                     step()
-        found = []
+        found, before = [], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for step in made[case]:
             start = time.process_time()
             for _ in range(count):
                 step()
             found.append((time.process_time() - start) / count)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([*found, peak]), flush=True)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        print(json.dumps([*found, usage.ru_maxrss / 1024, usage.ru_minflt - before]), flush=True)
 
 
 class Side:
@@ -70,7 +70,7 @@ class Side:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def burst(self, case: str) -> list[float]:
-        """Seconds per step of stock and of TAAFS, peak memory in MiB."""
+        """Seconds per step of stock and of TAAFS, peak memory in MiB, page faults of the burst."""
         self.process.stdin.write(case + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -92,8 +92,9 @@ def compare(before: Path, rounds: int) -> list[dict]:
             side.process.wait()
         stock, taafs = (statistics.median(b[i] / a[i] for a, b in zip(*bursts, strict=True)) for i in (0, 1))
         fastest, peak = [1e6 * min(b[1] for b in side) for side in bursts], [side[-1][2] for side in bursts]
-        rows.append({"case": case, "taafs": taafs, "stock": stock, "microseconds": fastest, "peak_mib": peak})
-        print(f"{case:45} TAAFS {taafs:.3f}  stock {stock:.3f}  {fastest} us, peak {peak} MiB", flush=True)
+        faults = [statistics.median(b[3] for b in side) for side in bursts]
+        rows.append({"case": case, "taafs": taafs, "stock": stock, "microseconds": fastest, "peak_mib": peak, "faults": faults})
+        print(f"{case:45} TAAFS {taafs:.3f}  stock {stock:.3f}  {fastest} us, peak {peak} MiB, faults {faults}", flush=True)
     return rows
 
 

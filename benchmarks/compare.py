@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import families
+import pinned
 import speed
 import speed_work as work
 import torch
@@ -30,6 +30,7 @@ from rich.table import Table
 from torch import nn
 
 import taafs_plugins as taafs
+from taafs_plugins.files import replacing
 
 RESULTS = Path(__file__).parent / "results" / "compare.json"
 PAGE = Path(__file__).parents[1] / "docs" / "comparison.md"
@@ -177,13 +178,15 @@ def scripted(model: nn.Module) -> bool:
 def measured(name: str, make: Callable[[], nn.Module], stock: nn.Module, pairs: int) -> dict:
     """All figures of one."""
     model = network(make)
-    ratios = [b / a for a, b in zip(*speed.compare(step_of(stock), step_of(model), pairs, 1), strict=True)]
+    seconds = speed.compare(step_of(stock), step_of(model), pairs, 1)
+    ratios = [b / a for a, b in zip(*seconds, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     memory = statistics.median(speed.peak_bytes(step_of(model)) / speed.peak_bytes(step_of(stock)) for _ in range(3))
     numbers = sum(p.numel() for p in model.parameters() if p.requires_grad) - sum(p.numel() for p in stock.parameters())
     return {
         "name": name, "numbers": numbers, "step": middle, "low": low, "high": high, "memory": memory, "continuous": continuous(model),
         "third": third(model), "scripts": scripted(model), "load": os.getloadavg()[0],
+        "faults": round(seconds.faults, 1),
     }  # fmt: skip
 
 
@@ -229,7 +232,9 @@ def main(
     page: Annotated[bool, typer.Option("--page", help="store the result and write the table of docs/comparison.md")] = False,
 ) -> None:
     """Compare activations in one small network."""
-    families.pin_malloc()
+    if unknown := [part for part in only or () if not any(part in name for name in CONTENDERS)]:
+        raise typer.BadParameter(f"no name holds '{unknown[0]}'; there are: {', '.join(CONTENDERS)}")
+    pinned.pin_malloc()
     torch.set_num_threads(1)
     console = Console()
     stock = network(nn.Tanh)
@@ -237,7 +242,8 @@ def main(
     for name, make in contenders(console, only):
         with console.status(name):
             rows.append(measured(name, make, stock, pairs))
-        console.print(", ".join(cells(rows[-1])), soft_wrap=True, highlight=False, markup=False)
+        said = ", ".join(cells(rows[-1])) + f"; page faults a step: {rows[-1]['faults']}"
+        console.print(said, soft_wrap=True, highlight=False, markup=False)
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*cells(row))
@@ -249,7 +255,8 @@ def main(
             "pairs": pairs,
             "rows": merged(rows) if only else rows,
         }
-        RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+        with replacing(RESULTS) as written:
+            written.write_text(json.dumps(stored, indent=1) + "\n")
         before, _, rest = PAGE.read_text().partition(MARKS[0])
         PAGE.write_text(before + MARKS[0] + "\n" + markdown(stored) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2])
 

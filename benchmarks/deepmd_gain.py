@@ -171,6 +171,7 @@ def final(steps: Steps = 8000, seeds: str = "1,2,3") -> None:
 def timing(pairs: int = 15) -> None:
     """CPU time of a training step (one frame of Cu, energy and force loss, Adam) beside tanh, in turn; median and quartiles."""
     import torch
+    from pinned import pin_malloc
     from speed import compare, machine, row_of
     from speed_work import randomise
 
@@ -195,12 +196,18 @@ def timing(pairs: int = 15) -> None:
 
         return step
 
+    pin_malloc()
     torch.set_num_threads(1)
     rows = {}
     for spec in SPECS:
-        row = row_of("cu step", spec, "tanh", "float64", 1, len(coord), *compare(step_of("tanh"), step_of(spec), pairs, 1))
-        rows[spec] = {key: round(getattr(row, key), 4) for key in ("stock", "taafs", "ratio", "low", "high")}
-        console.print(f"{spec}: {row.taafs:.1f} ms against {row.stock:.1f} ms, ratio {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})")
+        seconds = compare(step_of("tanh"), step_of(spec), pairs, 1)
+        row = row_of("cu step", spec, "tanh", "float64", 1, len(coord), *seconds)
+        row.faults = seconds.faults
+        rows[spec] = {key: round(getattr(row, key), 4) for key in ("stock", "taafs", "ratio", "low", "high", "faults")}
+        console.print(
+            f"{spec}: {row.taafs:.1f} ms against {row.stock:.1f} ms, ratio {row.ratio:.2f} ({row.low:.2f}-{row.high:.2f}), "
+            f"{row.faults:.0f} page faults a step"
+        )
     stored = {"command": f"python benchmarks/deepmd_gain.py timing --pairs {pairs}", "machine": machine(), "steps": rows}
     TIMING.write_text(json.dumps(stored, indent=1) + "\n")
 

@@ -1,6 +1,7 @@
-"""Training time of ``dp --pt train`` as users run it: TAAFS against tanh on Cu, in alternating processes with the default environment.
+"""Training time of ``dp --pt train`` as users run it: TAAFS against tanh on Cu, in alternating processes.
 
     python benchmarks/deepmd_training.py --pairs 5            # on a quiet machine; goes on where it was stopped
+    python benchmarks/deepmd_training.py --default-malloc     # with glibc's own thresholds, which only TAAFS changes
 
 Embedding [25, 25, 25], fitting [50, 50, 50], float64, one thread. A pair is one run of each, the first one in turn. What counts is the
 time that DeePMD-kit itself prints for its steps, without the first, and the seconds of CPU beside it; page faults and peak memory are
@@ -23,6 +24,7 @@ import typer
 from rich.console import Console
 
 from taafs_plugins.experiments import deepmd
+from taafs_plugins.experiments.step_times import ALLOCATOR
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "deepmd_training.json"
@@ -46,11 +48,11 @@ def config(activation: str, steps: int) -> dict:
     return found
 
 
-def one(activation: str, steps: int) -> dict[str, float]:
+def one(activation: str, steps: int, pinned: bool) -> dict[str, float]:
     """One process: seconds per 100 steps as it prints them, CPU seconds and page faults of all, peak memory in MB."""
     folder = WORK / activation.replace(":", "-")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    deepmd.train(config(activation, steps), folder)
+    deepmd.train(config(activation, steps), folder, variables=ALLOCATOR if pinned else {})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = (folder / "train.log").read_text()
     seconds = [float(s) for s in re.findall(r"total wall time = ([\d.]+) s", printed)][1:]
@@ -63,10 +65,10 @@ def one(activation: str, steps: int) -> dict[str, float]:
     }
 
 
-def apart(activation: str, steps: int) -> dict[str, float]:
+def apart(activation: str, steps: int, pinned: bool) -> dict[str, float]:
     """:func:`one` in a child of its own, whose children's peak memory is that of this run alone."""
     with ProcessPoolExecutor(1) as pool:
-        return pool.submit(one, activation, steps).result()
+        return pool.submit(one, activation, steps, pinned).result()
 
 
 def summary(pairs: list[dict]) -> dict[str, list[float]]:
@@ -77,12 +79,13 @@ def summary(pairs: list[dict]) -> dict[str, list[float]]:
     }
 
 
-def main(specs: str = ",".join(SPECS), pairs: int = 5, steps: int = 600) -> None:
+def main(specs: str = ",".join(SPECS), pairs: int = 5, steps: int = 600, default_malloc: bool = False) -> None:
     """Measure and store."""
     console = Console()
     stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runs": {}}
     stored.update({
         "command": "python benchmarks/deepmd_training.py", "date": f"{datetime.date.today()}", "steps": steps,
+        "malloc": "glibc's own" if default_malloc else ALLOCATOR,
         "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "deepmd-kit", "taafs-plugins")},
     })  # fmt: skip
@@ -91,7 +94,7 @@ def main(specs: str = ",".join(SPECS), pairs: int = 5, steps: int = 600) -> None
         while len(run["pairs"]) < pairs:
             order = ["tanh", spec] if len(run["pairs"]) % 2 == 0 else [spec, "tanh"]
             load = round(os.getloadavg()[0], 1)
-            found = {("tanh" if side == "tanh" else "taafs"): apart(side, steps) for side in order}
+            found = {("tanh" if side == "tanh" else "taafs"): apart(side, steps, not default_malloc) for side in order}
             run["pairs"].append({**found, "load": load})
             run["summary"] = summary(run["pairs"])
             RESULTS.write_text(json.dumps(stored, indent=1) + "\n")

@@ -11,33 +11,27 @@ was freed before it.
 from __future__ import annotations
 
 import csv
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
+import pinned
 import speed
 import speed_hosts
 import speed_work as work
 import torch
 import typer
 
+from taafs_plugins.files import replacing
+
 RESULTS = Path(__file__).parent / "results"
 SPECS = ("leaf", "ahaf", "molu", "molu:trained", "pelu", "swish", "adact")
 LIMITS = {"adact": 1.5}
-PINNED = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "268435456"}
 # what makes the two steps, the stock activation, the dtype
 PARTS = {
     "deepmd": (work.deepmd_step, "tanh", "float64"),
     "torchani": (speed_hosts.torchani_step, "celu(0.1)", "float32"),
     "mlp": (lambda spec: work.mlp(spec, "tanh", torch.float64, 10_000), "tanh", "float64"),
 }
-
-
-def pin_malloc() -> None:
-    """Start again with malloc's thresholds fixed; they are read when a process starts."""
-    if any(os.environ.get(name) != value for name, value in PINNED.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **PINNED, "OMP_NUM_THREADS": "1"})
 
 
 def main(
@@ -49,24 +43,27 @@ def main(
     """Time the families against the stock activation."""
     if part not in PARTS:
         raise typer.BadParameter(f"unknown part {part}; choose from {', '.join(PARTS)}")
-    pin_malloc()
+    pinned.pin_malloc()
     torch.set_num_threads(1)
     steps, stock, dtype = PARTS[part]
     rows = []
     for name in spec or SPECS:
         for who in share or ("layer", "neuron"):
             text = f"{name},share={who}"
-            row = speed.row_of(part, text, stock, dtype, 1, 0, *speed.compare(*steps(text), pairs, 1))
+            seconds = speed.compare(*steps(text), pairs, 1)
+            row = speed.row_of(part, text, stock, dtype, 1, 0, *seconds)
+            row.faults = seconds.faults
             rows.append(row)
             verdict = "within" if row.ratio <= LIMITS.get(name, 1.1) else "above"
             print(f"{speed.table([row]).splitlines()[-1]} {verdict} {LIMITS.get(name, 1.1)}", flush=True)
     RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"families-{part}.csv").open("w", newline="") as handle:
+    with replacing(RESULTS / f"families-{part}.csv") as written, written.open("w", newline="") as handle:
         handle.write(f"# {speed.machine()}\n")
         writer = csv.writer(handle)
-        writer.writerow(["spec", "stock_ms", "family_ms", "ratio", "low", "high", "pairs", "load"])
+        writer.writerow(["spec", "stock_ms", "family_ms", "ratio", "low", "high", "pairs", "load", "faults"])
         for r in rows:
-            writer.writerow([r.spec, *(f"{v:.5g}" for v in (r.stock, r.taafs, r.ratio, r.low, r.high)), r.pairs, f"{r.load:.1f}"])
+            figures = [f"{value:.5g}" for value in (r.stock, r.taafs, r.ratio, r.low, r.high)]
+            writer.writerow([r.spec, *figures, r.pairs, f"{r.load:.1f}", f"{r.faults:.1f}"])
 
 
 if __name__ == "__main__":

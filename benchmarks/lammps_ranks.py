@@ -19,6 +19,7 @@ import torch
 import typer
 from ase import Atoms
 from lammps_speed import model
+from pinned import ALLOCATOR, pin_malloc
 from rich.console import Console
 
 from taafs_plugins.experiments import exported, lammps
@@ -36,7 +37,7 @@ def step(host: str, atoms: Atoms, path: Path, folder: Path, ranks: int, steps: i
     script = lammps.header(f"taafs\npair_coeff * * {path.resolve()} {' '.join(names)}") + (
         f"velocity all create 10 2026\ntimestep {exported.TIMESTEP[host]}\nfix 1 all nve\nthermo 100000\n" + f"run {steps}\n" * (rounds + 1)
     )
-    lammps.run_script(folder, script, ranks, log="ranks")
+    lammps.run_script(folder, script, ranks, log="ranks", variables=ALLOCATOR)
     loops = re.findall(r"Loop time of ([\d.e+-]+)", (folder / "ranks.lammps").read_text())
     return float(np.median([float(loop) for loop in loops[1:]])) / steps
 
@@ -59,6 +60,7 @@ def scaling(host: str, path: Path, folder: Path, copies: int, steps: int, rounds
 
 def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 5) -> None:
     """Measure and store."""
+    pin_malloc()
     console = Console()
     torch.set_num_threads(1)
     build()

@@ -13,10 +13,12 @@ import json
 import os
 import platform
 import re
+import resource
 import time
 from pathlib import Path
 
 import numpy as np
+import pinned
 import torch
 import typer
 from ase import Atoms, units
@@ -77,7 +79,7 @@ def in_lammps(host: str, atoms: Atoms, files: dict[str, Path], folder: Path, ste
     script = lammps.header(f"taafs\npair_coeff * * {paths[0]} {' '.join(names)}") + (
         f"velocity all create 10 2026\ntimestep {exported.TIMESTEP[host]}\nfix 1 all nve\nthermo 100000\n" + runs
     )
-    lammps.run_script(folder, script, log="speed")
+    lammps.run_script(folder, script, log="speed", variables=pinned.ALLOCATOR)
     log = (folder / "speed.lammps").read_text()
     loops, shares = (np.array(re.findall(words, log), float) for words in (r"Loop time of ([\d.e+-]+)", r"([\d.]+)% CPU use"))
     speeds = steps / (loops * shares / 100).reshape(rounds, len(files), 2)[:, :, 1]
@@ -97,6 +99,7 @@ def in_ase(host: str, atoms: Atoms, path: Path, steps: int) -> float:
 
 def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 21) -> None:
     """Measure and store."""
+    pinned.pin_malloc()
     console = Console()
     torch.set_num_threads(1)
     build()
@@ -110,7 +113,9 @@ def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 21) -> None:
             task = bar.add_task(host, total=len(SYSTEMS[host]))
             for copies, steps in SYSTEMS[host]:
                 atoms = exported.start(host, copies)
+                before = pinned.faults(resource.RUSAGE_CHILDREN)
                 by_lammps = in_lammps(host, atoms, files, folder, steps, rounds)
+                faults = pinned.faults(resource.RUSAGE_CHILDREN) - before
                 ase = np.array([in_ase(host, atoms, files["taafs"], max(5, steps // 5)) for _ in range(3)])
                 stock, ours, folded = by_lammps.T
                 speed = {name: float(f"{np.median(side):.4g}") for name, side in zip((*SIDES, "ASE"), (*by_lammps.T, ase), strict=True)}
@@ -120,7 +125,7 @@ def main(hosts: str = ",".join(exported.HOSTS), rounds: int = 21) -> None:
                     "taafs / stock": np.percentile(ours / stock, [25, 50, 75]).round(3).tolist(),
                     "folded / stock": np.percentile(folded / stock, [25, 50, 75]).round(3).tolist(),
                     "taafs / ASE": round(float(np.median(ours) / np.median(ase)), 2),
-                    "load": round(os.getloadavg()[0], 1),
+                    "load": round(os.getloadavg()[0], 1), "faults of lmp": faults,
                 })  # fmt: skip
                 bar.advance(task)
                 console.print(found[-1])

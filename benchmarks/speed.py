@@ -4,7 +4,8 @@
     python benchmarks/speed.py --part mlp      # one part; --help lists them
 
 Writes ``results/speed-PART.csv``, and from all that is stored there the tables of docs/speed.md. One thread is timed by CPU
-time, which other programs on the machine disturb least; more threads by the clock.
+time, which other programs on the machine disturb least; more threads by the clock. The allocator is pinned (pinned.py). ``alone`` is
+the ratio of each side timed in a forked process of its own (one thread); ``faults`` are page faults of a step, 0 when all is well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import csv
 import ctypes
 import datetime
 import gc
+import json
+import math
 import os
 import platform
 import statistics
@@ -23,6 +26,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+import pinned
 import speed_hosts
 import speed_tables
 import speed_work as work
@@ -57,6 +61,8 @@ class Row:
     high: float
     pairs: int
     load: float  # of the machine while it ran: 1 for a quiet one and one thread
+    alone: float = math.nan  # ratio of the medians, each side in a process of its own
+    faults: float = math.nan  # page faults of a step, mean of both sides
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -67,7 +73,13 @@ class Row:
         return self.high - self.low > NOISY * self.ratio
 
 
-def compare(stock: work.Step, taafs: work.Step, pairs: int, threads: int, least: float = 0.04) -> tuple[list[float], list[float]]:
+class Seconds(tuple):
+    """(those of stock, those of TAAFS) per step; ``faults``: page faults of a step, mean of both."""
+
+    faults: float
+
+
+def compare(stock: work.Step, taafs: work.Step, pairs: int, threads: int, least: float = 0.04) -> Seconds:
     """Seconds per step of both, ``pairs`` times in turn, each long enough (``least`` s) for the clock."""
     clock = time.process_time if threads == 1 else time.perf_counter
     for step in (stock, taafs, stock, taafs):
@@ -76,13 +88,33 @@ def compare(stock: work.Step, taafs: work.Step, pairs: int, threads: int, least:
     stock()
     repeat = max(1, int(least / max(clock() - start, 1e-6)))
     seconds: dict[int, list[float]] = {0: [], 1: []}
+    before = pinned.faults()
     for pair in range(pairs):
         for which in (0, 1) if pair % 2 else (1, 0):
             start = clock()
             for _ in range(repeat):
                 (stock, taafs)[which]()
             seconds[which].append((clock() - start) / repeat)
-    return seconds[0], seconds[1]
+    found = Seconds((seconds[0], seconds[1]))
+    found.faults = (pinned.faults() - before) / (2 * pairs * repeat)
+    return found
+
+
+def alone(step: work.Step, times: int) -> float:
+    """Median CPU seconds of a step in a forked process that does nothing else, on one thread."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            seconds = compare(step, lambda: None, times, 1)[0]
+            os.write(write, json.dumps(statistics.median(seconds)).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return float(json.loads(said)) if said else math.nan
 
 
 def row_of(part: str, spec: str, base: str, dtype: str, threads: int, size: int, stock: list[float], taafs: list[float]) -> Row:
@@ -121,7 +153,12 @@ def cases(part: str, pairs: int, counts: list[int]) -> Iterator[Callable[[], Row
         def run() -> Row:
             torch.set_num_threads(threads)
             stock, taafs = make()
-            return row_of(part, spec, base, str(dtype)[6:], threads, size, *compare(stock, taafs, pairs, threads))
+            seconds = compare(stock, taafs, pairs, threads)
+            row = row_of(part, spec, base, str(dtype)[6:], threads, size, *seconds)
+            row.faults = seconds.faults
+            if threads == 1:
+                row.alone = alone(taafs, pairs) / alone(stock, pairs)
+            return row
 
         return run
 
@@ -193,13 +230,13 @@ def machine() -> str:
 
 def table(rows: list[Row]) -> str:
     """The rows as a markdown table; a ratio that the machine was too noisy to tell is marked."""
-    columns = ["work", "spec", "base", "dtype", "threads", "elements", "stock ms", "TAAFS ms", "ratio (quartiles)"]
+    columns = ["work", "spec", "base", "dtype", "threads", "elements", "stock ms", "TAAFS ms", "ratio (quartiles)", "alone", "faults"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for r in rows:
         note = " (too noisy to tell)" if r.noisy else ""
         lines.append(
             f"| {r.part} | `{r.spec}` | {r.base} | {r.dtype} | {r.threads} | {r.size or ''} | {r.stock:.3g} | {r.taafs:.3g} "
-            f"| {r.ratio:.2f} ({r.low:.2f}-{r.high:.2f}){note} |"
+            f"| {r.ratio:.2f} ({r.low:.2f}-{r.high:.2f}){note} | {r.alone:.2f} | {r.faults:.0f} |"
         )
     return "\n".join(lines)
 
@@ -225,6 +262,7 @@ def main(
     """Time TAAFS against the stock activation."""
     if unknown := set(part or ()) - set(PARTS):
         raise typer.BadParameter(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+    pinned.pin_malloc()
     console = Console()
     console.print(machine())
     for name in part or PARTS:

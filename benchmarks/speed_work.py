@@ -12,6 +12,7 @@ from torch import nn
 from taafs_plugins.activations import TrainableActivation, make_activation
 from taafs_plugins.experiments import deepmd as deepmd_runs
 from taafs_plugins.experiments import lammps as lammps_runs
+from taafs_plugins.experiments.step_times import ALLOCATOR
 
 Step = Callable[[], None]
 STOCK = {"tanh": nn.Tanh, "silu": nn.SiLU}
@@ -130,7 +131,7 @@ def lammps_seconds(model: Path, folder: Path, steps: int) -> float:
     lammps_runs.write_data(folder / "frame.data", coordinates, cell, types, ["O", "H"])
     script = lammps_runs.header(f"deepmd {model}\npair_coeff * * O H")
     script += f"velocity all create 10 1\ntimestep 0.00001\nfix 1 all nve\nrun {steps}\n"
-    lammps_runs.run_script(folder, script, log="speed")
+    lammps_runs.run_script(folder, script, log="speed", variables=ALLOCATOR)
     lines = (folder / "speed.lammps").read_text().splitlines()
     loop = float(next(line for line in lines if line.startswith("Loop time of")).split()[3])
     share = float(next(line for line in lines if "CPU use with" in line).split("%")[0]) / 100

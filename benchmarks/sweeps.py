@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from families import pin_malloc
+from pinned import faults, pin_malloc
 from speed import machine
 
 from taafs_plugins import make_activation
+from taafs_plugins.files import replacing
 
 RESULTS = Path(__file__).parent / "results" / "sweeps.csv"
 STOCK = {"tanh": torch.tanh, "silu": torch.nn.functional.silu}
@@ -57,6 +58,7 @@ def main() -> None:
     pin_malloc()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    before = faults()
     rows = [(name, *sweeps(act, [])) for name, act in STOCK.items()]
     for spec in SPECS:
         act = make_activation(spec, "tanh", WIDTH, dtype=torch.float64)
@@ -64,7 +66,8 @@ def main() -> None:
             for numbers in act.parameters():
                 numbers += 0.01 * torch.randn_like(numbers)
         rows.append((spec, *sweeps(act, list(act.parameters()))))
-    with RESULTS.open("w", newline="") as handle:
+    print(f"page faults of all sweeps: {faults() - before}")
+    with replacing(RESULTS) as written, written.open("w", newline="") as handle:
         handle.write(f"# {machine()}\n")
         writer = csv.writer(handle)
         writer.writerow(["activation", "forward", "backward", "with_numbers", "double", "sum"])

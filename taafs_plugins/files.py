@@ -26,13 +26,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises
     ------
-    OSError
-        The folder does not exist or cannot be written.
     WriteError
-        The disk is full.
+        There is no such folder, it cannot be written, ``path`` is a folder itself, or the disk is full.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+    if target.is_dir():
+        raise WriteError(f"{path} is a folder; name a file to write.")
+    if not target.parent.is_dir():
+        raise WriteError(f"There is no folder {target.parent}; make it first.")
+    try:
+        work = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({error.strerror}); name a file in a folder of yours.") from None
+    with work as folder:
         written = Path(folder) / target.name
         try:
             yield written

@@ -46,7 +46,7 @@ def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None =
     Raises
     ------
     SpecError
-        The model has no trainable activation.
+        The model has no trainable activation, or a rate is no number from 0 on.
 
     Examples
     --------
@@ -60,6 +60,9 @@ def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None =
     ids = _coefficient_ids(model)
     if not ids:
         raise SpecError(NOTHING)
+    for name, rate in (("lr", lr), ("coefficient_lr", coefficient_lr)):
+        if rate is not None and (not isinstance(rate, (int, float)) or not 0 <= rate < float("inf")):
+            raise SpecError(f"{name}={rate!r} is no learning rate; give a number from 0 on, such as 1e-3.")
     trained = [p for p in model.parameters() if p.requires_grad]
     coefficients = [p for p in trained if id(p) in ids]
     weights = [p for p in trained if id(p) not in ids]
@@ -67,7 +70,7 @@ def parameter_groups(model: nn.Module, lr: float, coefficient_lr: float | None =
     return [*groups, {"params": coefficients, "lr": lr if coefficient_lr is None else coefficient_lr, "name": "coefficients"}]
 
 
-def freeze_all_but_coefficients(model: nn.Module, also: list[str] | None = None) -> list[str]:
+def freeze_all_but_coefficients(model: nn.Module, also: str | list[str] | None = None) -> list[str]:
     """Leave only the coefficients trainable, and parameters whose names match a pattern in ``also``. Returns the trained names.
 
     Raises
@@ -79,6 +82,7 @@ def freeze_all_but_coefficients(model: nn.Module, also: list[str] | None = None)
     if not ids:
         raise SpecError(NOTHING)
     names = [name for name, _ in model.named_parameters()]
+    also = [also] if isinstance(also, str) else also
     for pattern in also or []:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise SpecError(f"No parameter matches '{pattern}'. {nearest(pattern, names)}".strip())
@@ -88,7 +92,15 @@ def freeze_all_but_coefficients(model: nn.Module, also: list[str] | None = None)
 
 
 def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of activations whose coefficients the optimiser does not hold; warns when there are any."""
+    """Names of activations whose coefficients the optimiser does not hold; warns when there are any.
+
+    Raises
+    ------
+    SpecError
+        Not an optimiser, such as one's name.
+    """
+    if not hasattr(optimizer, "param_groups"):
+        raise SpecError(f"{optimizer!r} is no optimiser of torch; build it first: torch.optim.Adam(parameter_groups(model, lr=1e-3)).")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     missing = [
         name for name, act in trainable_activations(model).items()

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 import taafs_plugins as taafs
 from taafs_plugins.cli import app
+from taafs_plugins.cli.demo import MADE
+from taafs_plugins.cli.outputs import DEMO_MARK, demo_folder
 from taafs_plugins.testing import randomise
 
 OLD = b"old"
@@ -133,6 +135,48 @@ def test_killed_as_the_new_file_takes_its_place_it_leaves_the_old_one(name, inpu
     command, path, _ = prepared(name, inputs, tmp_path)
     status, _ = run(command, tmp_path, killing(tmp_path, path))
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and path.read_bytes() == OLD
+
+
+def earlier_demo(folder):
+    """A folder with a demo in it, and a file of the user's."""
+    demo_folder(folder, False, MADE)
+    (folder / "tanh").mkdir()
+    for name in ("tanh/model.pt", "curves.png", "notes.txt"):
+        (folder / name).write_bytes(OLD)
+
+
+def killed_at(step, folder):
+    """Whether a process that makes the folder ready for another demo was killed at so many changes; False where it ended before."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def hook(event, arguments):
+            nonlocal count
+            if changes(event, arguments, folder):
+                count += 1
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            sys.addaudithook(hook)
+            demo_folder(folder, True, MADE)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_demo_killed_at_any_step_is_replaced_by_the_next_one_and_other_files_stay(tmp_path):
+    step, killed = 0, True
+    while killed:
+        step += 1
+        folder = tmp_path / str(step)
+        earlier_demo(folder)
+        killed = killed_at(step, folder)
+        assert (folder / "notes.txt").read_bytes() == OLD
+        demo_folder(folder, True, MADE)
+        assert sorted(path.name for path in folder.iterdir()) == [DEMO_MARK, "notes.txt"]
+    assert step >= 4
 
 
 @pytest.mark.parametrize("name", ["convert", "export", "plot"])

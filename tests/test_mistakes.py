@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ase import Atoms
 from torchani.arch import simple_ani
 from typer.testing import CliRunner
 
@@ -91,6 +92,12 @@ def stock():
     return simple_ani(("H", "C"), "wb97x-631gd", repulsion=False)
 
 
+def trained():
+    model = stock()
+    taafs.convert(model, "taafs", sites=["H"])
+    return model
+
+
 CALLS = {
     "a spec that is None": (lambda path: taafs.make_activation(None), "not None"),
     "a module for a spec": (lambda path: taafs.make_activation(torch.nn.Tanh()), "A spec is a string"),
@@ -115,6 +122,23 @@ CALLS = {
     "an unknown unit": (lambda path: taafs.export(stock(), path, energy_unit="kJ/mol"), "eV, kcal/mol"),
     "an unknown dtype": (lambda path: taafs.export(stock(), path, dtype="float16"), "float32 or float64"),
     "no such file": (lambda path: taafs.export("nothing.pt", path), "There is no file"),
+    "an unknown site": (lambda path: taafs.convert(stock(), "taafs", sites=["N"]), "No site matches 'N'.*groups C, H; taafs"),
+    "a number for a site": (lambda path: taafs.convert(stock(), "taafs", sites=0), "names, groups or patterns"),
+    "numbers for sites": (lambda path: taafs.convert(stock(), "taafs", sites=[0, 1]), "names, groups or patterns"),
+    "a class for a model": (lambda path: taafs.convert(torch.nn.Linear, "taafs"), "Linear is a class and no model"),
+    "a width below 1": (lambda path: taafs.make_activation("taafs,share=neuron", width=-1), "width=-1 is no number of neurons"),
+    "a width as a word": (lambda path: taafs.make_activation("taafs,share=neuron", width="25"), "such as width=64"),
+    "a rate as a word": (lambda path: taafs.parameter_groups(trained(), lr="1e-3"), "lr='1e-3' is no learning rate"),
+    "a rate below 0": (lambda path: taafs.parameter_groups(trained(), 1e-3, coefficient_lr=-1), "coefficient_lr=-1 is no learning rate"),
+    "an optimiser's name": (lambda path: taafs.check_optimizer(trained(), "adam"), "is no optimiser of torch"),
+    "a parameter that is not there": (lambda path: taafs.freeze_all_but_coefficients(trained(), also="mlp"), "No parameter matches 'mlp'"),
+    "a family by its name": (lambda path: taafs.register_family("my"), "takes a Family"),
+    "a file for structures": (lambda path: taafs.export(stock(), path, structures="frames.xyz"), r"give ase\.io\.read\(file, ':'\)"),
+    "one structure": (lambda path: taafs.export(stock(), path, structures=Atoms("H2")), r"\[atoms\] of one structure"),
+    "coefficients to a folder": (lambda path: taafs.save_coefficients(trained(), path.parent), "is a folder; name a file"),
+    "coefficients to nowhere": (lambda path: taafs.save_coefficients(trained(), path / "no" / "c"), "There is no folder"),
+    "coefficients to where nobody writes": (lambda path: taafs.save_coefficients(trained(), "/proc/c"), "cannot be written"),
+    "a model for coefficients": (lambda path: taafs.load_coefficients(stock(), __file__), "cannot be read as a coefficient file"),
 }  # fmt: skip
 
 
@@ -141,6 +165,14 @@ INPUTS = {
     "another key": (water(descriptor={"activation": "taafs:chebyshev1"}), "activation holds a spec, but the key is 'activation_function'"),
     "the model's level": (water(activation_function="taafs:chebyshev1"), "model.activation_function is read by nothing"),
     "the model's level, another key": (water(activation="taafs:chebyshev1"), "model.activation holds a spec"),
+    "one for each layer": (water(descriptor={"activation_function": ["taafs:chebyshev1", "tanh"]}), "is a list; give one text"),
+    "a table": (water(fitting_net={"activation_function": {"taafs": "bspline"}}), "is a dict; give one text"),
+    "an unknown base": (water(descriptor={"activation_function": "taafs:bspline,base=tahn"}), "base=tahn is not an activation"),
+    "too few coefficients": (water(descriptor={"activation_function": "taafs:chebyshev1,theta=1/2"}), "needs 8 numbers, got 2"),
+    "a misspelt key": (water(descriptor={"activation_fuction": "taafs:bspline"}), "the key is 'activation_function'"),
+    "among the neurons": (water(fitting_net={"neuron": ["taafs:bspline"]}), "the key is 'activation_function'"),
+    "a descriptor that was not tested": (water(descriptor={"type": "dpa4", "activation_function": "taafs"}), "'dpa4' was not tested"),
+    "no object": ([water()], "a JSON object with the key 'model', not a list"),
     "outside of the model": ({**water(), "activation_function": "taafs:chebyshev1", "training": {"act": "taafs:bspline"}}, "the key is"),
 }  # fmt: skip
 
@@ -151,6 +183,14 @@ def test_a_mistake_in_an_input_file(mistake):
     with pytest.raises(deepmd_input.InputError, match=words) as error:
         deepmd_input.check(config, "pt")
     sentence(error.value)
+
+
+def test_what_is_wrong_beside_specs_is_left_for_the_host_to_say():
+    for section in ({"training": "fast"}, {"training": {"zero_stage": "2"}}, {"optimizer": "Adam"}):
+        config = {**water(descriptor={"activation_function": "taafs"}), **section}
+        deepmd_input.check(config, "pt")
+        deepmd_input.with_resolved_specs(config)
+    deepmd_input.check(water(descriptor={"type": "hybrid", "list": None, "activation_function": "taafs"}), "pt")
 
 
 def test_an_input_without_mistakes_is_taken():
@@ -164,8 +204,12 @@ def models(tmp_path_factory):
     model = stock()
     torch.save(model, folder / "model.pt")
     torch.save(model.state_dict(), folder / "state.pt")
+    torch.save(trained(), folder / "trained.pt")
+    torch.save(torch.nn.Linear(2, 2), folder / "linear.pt")
     taafs.export(model, folder / "exported.pt")
     (folder / "text.pt").write_text("no model")
+    (folder / "lj.lmp").write_text("units metal\npair_style lj/cut 3\n")
+    (folder / "in.lmp").write_text("units metal\npair_style taafs\npair_coeff * * nothing.pt H\n")
     return folder
 
 
@@ -183,6 +227,26 @@ COMMANDS = {
     "an unknown set of data": ("data get nothing", "lies below"),
     "nothing to draw": ("plot model.pt -o new.png", "trainable"),
     "nothing to pick": ("pick model.pt -o new.pt", "adact"),
+    "a span of nothing": ("plot trained.pt -o new.png --span 0", "--span 0 must be a number above 0"),
+    "a span that is no number": ("plot trained.pt -o new.png --span nan", "--span nan must be a number above 0"),
+    "a model twice": ("plot trained.pt ./trained.pt -o new.gif", "named twice"),
+    "two kinds of pictures": ("plot --training --parity trained.pt -o new.png", "give one of them"),
+    "no ending": ("plot trained.pt -o new", "does not end like a picture"),
+    "no time": ("demo --minutes 0 --output demo", "--minutes 0 must be a number above 0"),
+    "time below 0": ("demo --minutes -2 --output demo", "--minutes -2 must be a number above 0"),
+    "a model twice trained": ("convert trained.pt -o new.pt --spec taafs", "is converted already"),
+    "an unknown site": ("convert model.pt -o new.pt --spec taafs --site N", "taafs sites FILE"),
+    "a network of one's own": ("sites linear.pt", "is no model file"),
+    "a folder": ("sites .", "There is no file ."),
+    "a script that is none": ("lammps run exported.pt", "is no text"),
+    "a script for other styles": ("lammps run lj.lmp", "must have one pair_style, taafs"),
+    "a model that is not there": ("lammps run in.lmp", "There is no file nothing.pt"),
+    "an unknown device": ("lammps run in.lmp --device tpu", "choose cpu or cuda"),
+    "a neuron where there is none": ("distil trained.pt --neuron 1", "--neuron is for activations of share=neuron"),
+    "a range that is empty": ("distil trained.pt --low 3 --high 1", "give --low below --high"),
+    "frames before the model": ("choose text.pt model.pt", "is no model file"),
+    "a place where nobody writes": ("convert model.pt -o /proc/new.pt --spec taafs", "cannot be written"),
+    "elements with semicolons": ("export model.pt -o new.pt --elements H;C", "is no chemical symbol"),
     "structures that are none": ("export model.pt -o new.pt --structures text.pt", "ASE cannot read"),
 }  # fmt: skip
 

@@ -50,9 +50,30 @@ def test_figures_are_stored_beside_older_ones_and_shown(results):
     assert speed_tables.missed() == ["taafs:bspline,share=neuron tanh float32 1: 1.30?"]
 
 
+def test_a_side_alone_is_timed_in_a_process_of_its_own():
+    here = []
+    assert 0 < speed.alone(lambda: here.append(sum(range(100_000))), 5) < 1 and not here
+
+
+TIMING = ("speed", "families", "sweeps", "compare", "lammps_speed", "lammps_ranks", "chgnet_export", "torchani_gain", "deepmd_gain")
+
+
+@pytest.mark.parametrize("program", TIMING)
+def test_a_program_that_times_pins_the_allocator(program):
+    text = (Path(speed.__file__).parent / f"{program}.py").read_text()
+    assert "pin_malloc()" in text and "faults" in text.replace("defaults", "") or program == "lammps_ranks"
+
+
+def test_programs_that_start_others_give_them_the_thresholds():
+    for program in ("deepmd_training", "deepmd_compress", "lammps_speed", "lammps_ranks", "speed_work", "before_after"):
+        text = (Path(speed.__file__).parent / f"{program}.py").read_text()
+        assert "variables=" in text or "**PINNED" in text
+
+
 def test_pairs_are_interleaved_and_both_are_timed():
     order = []
     stock, ours = speed.compare(lambda: order.append("stock"), lambda: order.append("ours"), pairs=5, threads=1, least=0.0)
     assert len(stock) == len(ours) == 5
+    assert speed.compare(lambda: None, lambda: None, pairs=5, threads=1, least=0.0).faults < 10
     timed = order[5:]  # after two steps of each to warm up and one to measure
     assert timed == ["ours", "stock", "stock", "ours"] * 2 + ["ours", "stock"]

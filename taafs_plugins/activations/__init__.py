@@ -120,7 +120,7 @@ def make_activation(
     Raises
     ------
     SpecError
-        A spec that cannot be used, ``share=neuron`` without ``width``, or a dtype or device that torch does not have.
+        A spec that cannot be used, ``share=neuron`` without ``width``, or a width, dtype or device that there is not.
 
     Examples
     --------
@@ -130,11 +130,13 @@ def make_activation(
     True
     """
     resolved = resolve_spec(spec, defaults)
-    _check_place(dtype, device)
+    _check_place(width, dtype, device)
     return find_family(resolved.family).build(resolved, Place(replaces, width, dtype, device))
 
 
-def _check_place(dtype: Any, device: Any) -> None:
+def _check_place(width: Any, dtype: Any, device: Any) -> None:
+    if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 1):
+        raise SpecError(f"width={width!r} is no number of neurons; give the size of the last axis, such as width=64.")
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise SpecError(f"dtype={dtype!r} is no floating-point type of torch; write for example dtype=torch.float64.")
     try:

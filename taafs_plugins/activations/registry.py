@@ -93,8 +93,10 @@ def register_family(family: Family) -> None:
     Raises
     ------
     ValueError
-        The name is taken or is not one lower-case word.
+        Not a :class:`Family`; the name is taken or is not one lower-case word.
     """
+    if not isinstance(family, Family):
+        raise SpecError(f"register_family takes a Family, not {family!r}; formula_family makes one (CONTRIBUTING.md).")
     if family.name in _FAMILIES:
         raise ValueError(f"A family named '{family.name}' is already registered.")
     if not family.name.isidentifier() or family.name != family.name.lower():

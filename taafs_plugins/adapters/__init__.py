@@ -59,6 +59,8 @@ def adapter_for(model: Any) -> Adapter:
         )
     if isinstance(model, Mapping):
         raise HostError("This is a dict and no model: build the model with its host, load the dict into it, and give that.")
+    if isinstance(model, type):
+        raise HostError(f"{model.__name__} is a class and no model: build one of it, and give that.")
     parts = model.modules() if hasattr(model, "modules") else [model]
     roots = {base.__module__.split(".")[0] for part in parts for base in type(part).__mro__}
     for host in hosts():

@@ -128,16 +128,25 @@ def select(table: SiteTable, patterns: str | list[str] | None) -> list[Site]:
     if patterns is None:
         chosen = [site for site in table if site.default]
         if not chosen:
-            raise SpecError("This model has no site that is converted by default; name some with sites=.\n" + str(table))
+            raise SpecError(f"This model has no site that is converted by default; name some with sites=: {_listed(table)}.")
         return chosen
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, (list, tuple, set)) or any(not isinstance(pattern, str) for pattern in patterns):
+        raise SpecError(f"sites= takes names, groups or patterns such as '*.0.*', not {patterns!r}; print(taafs.sites(model)) lists them.")
     if not patterns:
         raise SpecError("sites= is empty; name sites or groups, or leave it out for the host's default sites.")
     for pattern in patterns:
         if not any(fnmatchcase(site.name, pattern) or site.group == pattern for site in table):
             known = sorted({site.group for site in table}) + [site.name for site in table]
-            raise SpecError(f"No site matches '{pattern}'. {nearest(pattern, known)}The sites are:\n{table}")
+            raise SpecError(f"No site matches '{pattern}'. {nearest(pattern, known)}There are {_listed(table)}.")
     return [s for s in table if any(fnmatchcase(s.name, p) or s.group == p for p in patterns)]
+
+
+def _listed(table: SiteTable) -> str:
+    """Groups of sites, the first site, and how to see all."""
+    groups = sorted({site.group for site in table})
+    first = f"sites such as {table[0].name}, in the groups {', '.join(groups)}" if table else "no sites"
+    return f"{first}; taafs.sites(model), or taafs sites FILE, shows them"
 
 
 def shared_by(spec: Spec, network: str) -> str | None:

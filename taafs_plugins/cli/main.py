@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 from taafs_plugins.cli.cache import app as cache_app  # noqa: E402
 from taafs_plugins.cli.failures import Commands  # noqa: E402
 from taafs_plugins.cli.lammps import app as lammps_app  # noqa: E402
-from taafs_plugins.cli.outputs import check_output  # noqa: E402
+from taafs_plugins.cli.outputs import check_number, check_output  # noqa: E402
 
 console = Console()
 app = typer.Typer(help="Trainable activations for DeePMD-kit, TorchANI, CHGNet and SchNetPack.", cls=Commands, no_args_is_help=True)
@@ -51,6 +51,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in that folder.")] = False,
 ) -> None:
     """Train stock tanh and TAAFS in DeePMD-kit on real water, compare, and run LAMMPS with both."""
+    check_number("--minutes", minutes, above=0)
     from taafs_plugins.cli.demo import demo as run
 
     run(output, minutes, console, overwrite)
@@ -108,8 +109,13 @@ def plot(
 ) -> None:
     """Draw learned curves of model files next to the stock activations; or errors over a training; or predictions against labels."""
     check_output(output, overwrite, *models)
+    check_number("--span", span, above=0)
     from taafs_plugins.cli import parity as labelled
+    from taafs_plugins.cli.plot import PlotError
     from taafs_plugins.cli.plot import plot as run
+
+    if training and parity:
+        raise PlotError("--training and --parity draw different pictures; give one of them.")
 
     if training:
         labelled.training(models, output, console)
@@ -154,13 +160,13 @@ def distil(
     model: Annotated[Path, typer.Argument(help="A model file of DeePMD-kit, CHGNet, SchNetPack or TorchANI.")],
     site: Annotated[list[str] | None, typer.Option(help="Sites by shell pattern, may be repeated; default: every learned curve.")] = None,
     module: Annotated[str | None, typer.Option(help="Instead: a part of the model with one input, such as an embedding net.")] = None,
-    neuron: Annotated[int | None, typer.Option(help="Which neuron of share=neuron, which output of a part; from 0.")] = None,
+    neuron: Annotated[int | None, typer.Option(help="Which neuron of share=neuron, which output of a part; from 0.", min=0)] = None,
     frames: Annotated[Path | None, typer.Option(help="Structures that show what inputs occur, any format that ASE reads.")] = None,
     low: Annotated[float | None, typer.Option(help="Smallest input; default: that of the frames, else -4 scales.")] = None,
     high: Annotated[float | None, typer.Option(help="Largest input; default: that of the frames, else 4 scales.")] = None,
     nodes: Annotated[int, typer.Option(help="Largest number of nodes of a formula.", min=1)] = 6,
     rounds: Annotated[int, typer.Option(help="Largest length of a search; 2 gives a quick look.", min=0)] = 60,
-    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the search.", min=0, max=2**32 - 1)] = 0,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     overwrite: Overwrite = False,
 ) -> None:

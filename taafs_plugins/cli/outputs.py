@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,10 @@ DEMO_MARK = ".taafs-demo"
 
 class OutputError(TaafsError, OSError):
     """A place that a command does not write to; the message is one sentence with the way out."""
+
+
+class OptionError(TaafsError, ValueError):
+    """A value that an option does not take; the message is one sentence with the way out."""
 
 
 def check_output(path: Path, overwrite: bool, *inputs: Path) -> None:
@@ -33,6 +38,18 @@ def check_output(path: Path, overwrite: bool, *inputs: Path) -> None:
         raise OutputError(f"{path} is the file that is read; name another file to write.")
     if not overwrite:
         raise OutputError(f"{path} exists already; name another file, or let it be replaced with --overwrite.")
+
+
+def check_number(option: str, value: float, above: float = -math.inf) -> None:
+    """Whether an option is a finite number above a limit.
+
+    Raises
+    ------
+    OptionError
+        It is not.
+    """
+    if not (math.isfinite(value) and value > above):
+        raise OptionError(f"{option} {value:g} must be a number above {above:g}.")
 
 
 def check_demo_folder(folder: Path, overwrite: bool) -> None:

@@ -50,6 +50,8 @@ def plot(models: list[Path], output: Path, span: float, frames: Path | None, cur
     check_picture(output, (".gif", ".html"))
     if output.suffix.lower() == ".gif" and len(models) < 2:
         raise PlotError("An animation needs several checkpoints; name them, oldest first, or write a PNG.")
+    if len({path.resolve() for path in models}) < len(models):
+        raise PlotError("A model file is named twice; name each once.")
     read = {path: read_model(path)[0] for path in models}
     runs = {label: taafs.trainable_activations(read[path]) for path, label in labels(models).items()}
     for path, acts in zip(models, runs.values(), strict=True):

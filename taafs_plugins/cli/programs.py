@@ -64,7 +64,7 @@ def folder() -> Path:
                     shutil.copyfile(path, written)
     except OSError as error:
         raise ProgramError(
-            f"{work}, where programs and results are kept, cannot be written ({error.strerror}); go to another folder."
+            f"{work}, where programs and results are kept, cannot be written ({error.strerror or error}); go to another folder."
         ) from None
     return work / "benchmarks"
 

@@ -214,7 +214,14 @@ def _extra(path: str | os.PathLike, name: str) -> bytes | None:
         return next((archive.read(entry) for entry in archive.namelist() if entry.endswith(f"/extra/{name}")), None)
 
 
-def _check_device(device: str | torch.device) -> None:
+def check_device(device: str | torch.device) -> None:
+    """Whether files run on a device here.
+
+    Raises
+    ------
+    ExportError
+        Another word than cpu or cuda, or cuda where there is no GPU.
+    """
     try:
         kind = torch.device(device).type
     except RuntimeError:
@@ -240,7 +247,7 @@ def read(path: str | os.PathLike, device: str | torch.device = "cpu", fused: boo
         As :func:`read_metadata`; or another torch version than it was exported with; a device that is not there; or a model that
         cannot be loaded.
     """
-    _check_device(device)
+    check_device(device)
     metadata = read_metadata(path)
     made = metadata.versions.get("torch", "unknown")
     if release(made) != release(torch.__version__):

@@ -91,6 +91,8 @@ def export(
     ExportError
         The file differs from the host, cannot be written, or there is nothing to compare on.
     """
+    if isinstance(structures, (str, os.PathLike, Atoms)):
+        raise ExportError("structures= takes a list of ASE's Atoms; give ase.io.read(file, ':') of a file, [atoms] of one structure.")
     if not isinstance(model, nn.Module):
         source = model
         model, hints = read_model(source)

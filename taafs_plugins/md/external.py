@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from taafs_plugins.errors import TaafsError, how_to_install
-from taafs_plugins.md.contract import ExportError, read
+from taafs_plugins.md.contract import ExportError, check_device, read
 from taafs_plugins.md.units import factor
 
 FIX = "taafs_model"
@@ -111,11 +111,8 @@ def run(script: str | os.PathLike, model: str | os.PathLike | None = None, argum
     ExportError
         As :func:`taafs_plugins.md.contract.read`; elements or units that do not fit; an energy that is not finite.
     """
-    try:
-        text = Path(script).read_text()
-    except OSError as error:
-        raise ScriptError(f"{script} cannot be read ({error.strerror}).") from None
-    before, coefficients, after = split(text)
+    before, coefficients, after = split(_text(script))
+    _checked(model or " ".join(coefficients[3:4]), device, before)
     lmp = _lammps(arguments)
     try:
         if lmp.extract_setting("world_size") > 1:
@@ -137,6 +134,23 @@ def run(script: str | os.PathLike, model: str | os.PathLike | None = None, argum
                     raise forces.failure
     finally:
         lmp.close()
+
+
+def _text(script: str | os.PathLike) -> str:
+    try:
+        return Path(script).read_text()
+    except OSError as error:
+        raise ScriptError(f"{script} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise ScriptError(f"{script} is no text; give a LAMMPS input, in which pair_coeff or --model names the exported file.") from None
+
+
+def _checked(model: str | os.PathLike, device: str, before: str) -> None:
+    """What can be seen to be wrong before LAMMPS writes its log; a name may hold variables, and ``shell cd`` leads elsewhere."""
+    check_device(device)
+    name = str(model)
+    if name and "$" not in name and "shell" not in before and not Path(name).is_file():
+        raise ExportError(f"There is no file {name}.")
 
 
 def _lammps(arguments: Sequence[str]):

@@ -106,9 +106,10 @@ def preload_mpi() -> None:
 def _compile(compiler: str, include: list[Path], out: Path, progress: Callable[[int, int], None]) -> None:
     abi, for_torch, libraries = toolchain.torch_flags()
     version, number = _lammps_version()
-    common = [compiler, "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG", *abi]
-    # the two never meet in one unit: each brings its own {fmt}
-    for_lammps = [f"-I{sources() / 'headers'}", *(f"-I{folder}" for folder in include)]
+    common = [compiler, "-O2", "-fPIC", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG", *abi]
+    # The two never meet in one unit: each brings its own {fmt}. From 2.13 on torch's headers ask for C++20; LAMMPS is written in C++17.
+    for_torch = ["-std=c++20", *for_torch]
+    for_lammps = ["-std=c++17", f"-I{sources() / 'headers'}", *(f"-I{folder}" for folder in include)]
     for_lammps += [f'-DTAAFS_LAMMPS_VERSION="{version}"', f"-DTAAFS_LAMMPS_NUMBER={number}"]
     objects = [str(out.with_name(f"{unit}.o")) for unit in _UNITS]
     commands = [

@@ -47,7 +47,7 @@ def learned_curves(model: nn.Module, patterns: list[str] | None = None, neuron: 
     Raises
     ------
     XNetError
-        No such activation, or numbers for each neuron and no neuron named.
+        No such activation, numbers for each neuron and no neuron named, or a neuron where there are none.
     """
     acts = trainable_activations(model)
     if not acts:
@@ -55,10 +55,12 @@ def learned_curves(model: nn.Module, patterns: list[str] | None = None, neuron: 
     for pattern in patterns or []:
         if not any(fnmatchcase(name, pattern) for name in acts):
             raise XNetError(f"No trainable activation matches '{pattern}'. {nearest(pattern, list(acts))}Known: {', '.join(acts)}.")
+    chosen = {name: act for name, act in acts.items() if patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)}
+    if neuron is not None and all(act.width is None for act in chosen.values()):
+        raise XNetError("--neuron is for activations of share=neuron; these have one curve for all neurons of a layer: leave it out.")
     kept: dict[int, Curve] = {}
-    for name, act in acts.items():
-        if patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns):
-            kept.setdefault(id(act.delta), _curve(name, act, neuron))
+    for name, act in chosen.items():
+        kept.setdefault(id(act.delta), _curve(name, act, neuron))
     return list(kept.values())
 
 

@@ -29,6 +29,7 @@ CODE = {"0.4.2": {"model": ("7c4d7ada9fce9857",)}}
 # Behind the spec in saved arguments: a process without the adapter ends with CHGNet's KeyError, which shows this text
 HINT = " (call taafs_plugins.enable('chgnet') before chgnet loads this model)"
 
+KEYS = ("taafs", "taafs_sites")  # of a constructor's arguments; the first is what files keep
 PICKED = "picked site by site (torch.save the whole model and torch.load it with weights_only=False)"
 
 
@@ -85,8 +86,10 @@ class CHGNetAdapter(Adapter):
         Raises
         ------
         SpecError
-            ``taafs_sites`` without a spec, which CHGNet would ignore.
+            ``taafs_sites`` without a spec, or misspelt, which CHGNet would ignore.
         """
+        if unknown := [key for key in arguments if key.startswith("taafs") and key not in KEYS]:
+            raise SpecError(f"CHGNet takes no {unknown[0]}=. {nearest(unknown[0], ['taafs_sites'])}".strip())
         name = arguments.get("non_linearity", "silu")
         if isinstance(name, str) and name.lower() not in STOCK:
             return True

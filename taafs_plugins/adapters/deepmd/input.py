@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from taafs_plugins.activations import SpecError, family_names, is_spec, resolve_spec, suggestion
 from taafs_plugins.activations.spec import nearest
 from taafs_plugins.adapters.deepmd import optimizers
+from taafs_plugins.adapters.deepmd.activation import built
 from taafs_plugins.adapters.patching import HostError, Patches
 
 DESCRIPTORS = ("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_a_3be", "se_atten", "dpa1", "dpa2", "dpa3", "hybrid")
@@ -59,12 +62,26 @@ def check(config: dict, backend: str) -> None:
     InputError
         An empty, misspelt or impossible spec, or one where it is not supported; names the place in the file.
     """
+    if not isinstance(config, dict):
+        raise InputError(f"An input is a JSON object with the key 'model', not a {type(config).__name__}.")
+    _check_names(config, backend)
     _check_places(config)
+    training = config.get("training")
+    sharded = training.get("zero_stage") if isinstance(training, dict) else 0
+    if _has_spec(config.get("model", config)) and isinstance(sharded, int) and sharded > 1:
+        raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
+    _check_supported(config.get("model", config), backend)
+
+
+def _check_names(config: dict, backend: str) -> None:
+    """Judge each ``activation_function`` by itself."""
     for part, path in activation_names(config.get("model", config)):
         name = part[WORD]
-        if name is None or not isinstance(name, str):
-            continue
         place = f"model.{path}.{WORD}" if path else WORD
+        if isinstance(name, (list, dict)):
+            raise InputError(f"{place} is a {type(name).__name__}; give one text for all layers, such as 'taafs:chebyshev1'.")
+        if not isinstance(name, str):
+            continue
         if not is_spec(name):
             plain = name.strip().lower().split(":")[0].split(",")[0]
             close = nearest(plain, [*_STOCK, *family_names()])
@@ -80,14 +97,11 @@ def check(config: dict, backend: str) -> None:
             raise InputError(f"{place} = '{name}' works with the PyTorch backends only, not with '{backend}'; run: dp --pt train ...")
         try:
             spec = resolve_spec(name)
+            built(name, {}, None, torch.float64, "cpu")  # a base that there is not, another number of coefficients
         except SpecError as error:
             raise InputError(f"{place}: {error}") from None
         if backend == "pt_expt" and spec.get("scale") == "auto":
             raise InputError(f"{place}: scale=auto is not measured by --pt-expt; give a number, such as scale=1, or run: dp --pt train ...")
-    sharded = (config.get("training") or {}).get("zero_stage") or 0
-    if _has_spec(config.get("model", config)) and sharded > 1:
-        raise InputError(f"zero_stage={sharded} shards parameters, which was not tested with TAAFS; use 0 or 1.")
-    _check_supported(config.get("model", config), backend)
 
 
 def _check_places(config: dict) -> None:
@@ -126,12 +140,12 @@ def _check_model(model: dict, backend: str) -> None:
         raise InputError(
             "--pt-expt trains a TAAFS spec in plain standard models only, not in spin, pair table or linear_ener: dp --pt train"
         )
-    for part in model.get("models", []):
+    for part in model.get("models") or []:
         if isinstance(part, dict) and _has_spec(part):
             _check_model(part, backend)
     known = LAYERS_ONLY if new else DESCRIPTORS
     descriptor = model.get("descriptor", {})
-    for part in descriptor.get("list", [descriptor]) if isinstance(descriptor, dict) else []:
+    for part in (descriptor.get("list") or [descriptor]) if isinstance(descriptor, dict) else []:
         if isinstance(part, dict) and _has_spec(part) and (kind := part.get("type", "se_e2_a")) not in known:
             raise InputError(f"The descriptor '{kind}' was not tested with TAAFS here; tested: {', '.join(known)}.")
     fitting = model.get("fitting_net", {})

@@ -21,8 +21,9 @@ LKF_RATE = 1.0
 
 def defaults(config: Mapping[str, Any], general: Mapping[str, Any]) -> dict[str, Any]:
     """Values for keys that a spec of this input leaves out: LKF has a ``rate`` of its own."""
-    training = config.get("training") or {}
-    kind = (config.get("optimizer") or {}).get("type") or training.get("opt_type")
+    sections = [config.get("optimizer"), config.get("training")]
+    optimizer, training = (section if isinstance(section, dict) else {} for section in sections)  # DeePMD-kit says what else is wrong
+    kind = optimizer.get("type") or training.get("opt_type")
     return {**general, "rate": LKF_RATE} if kind == "LKF" else dict(general)
 
 

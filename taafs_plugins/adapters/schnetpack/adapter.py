@@ -160,6 +160,7 @@ def activation(spec: str, **keys: Any) -> str:
         SchNetPack is not the tested one.
     """
     ADAPTER.register()
+    parse_spec(spec)
     return str(parse_spec(",".join([spec, *(f"{key}={value}" for key, value in keys.items())])))
 
 
