@@ -51,11 +51,10 @@ def compare(spec, squash, scale, shape, neurons, dtype):
 
 SHAPES = [(83, 7), (5, 3, 25), (1, 1), (1000,), (40, 130)]
 f32, f64 = torch.float32, torch.float64
-for spec in ("taafs:chebyshev1", "taafs:bspline", "taafs:fourier", "taafs:grbf", "taafs:wavelet", "taafs:bessel",
-             "taafs:chebyshev1,degree=1", "taafs:bspline,grid=1,order=2", "taafs:bspline,grid=10,order=5", "taafs:fourier,n=1"):
+for i, spec in enumerate(("taafs:chebyshev1", "taafs:bspline", "taafs:fourier", "taafs:grbf", "taafs:wavelet", "taafs:bessel",
+             "taafs:chebyshev1,degree=1", "taafs:bspline,grid=1,order=2", "taafs:bspline,grid=10,order=5", "taafs:fourier,n=1")):
     for neurons in (False, True):
-        for dtype in (f32, f64):
-            compare(spec, "linear", 1.0, (83, 7), neurons, dtype)
+        compare(spec, "linear", 1.0, (83, 7), neurons, (f32, f64)[(i + neurons) % 2])
 for squash in ("tanh", "softsign", "algebraic"):
     compare("taafs:chebyshev1", squash, 1.7, (83, 7), True, f64)
     compare("taafs:fourier", squash, 1.0, (5, 3, 25), False, f32)
@@ -118,6 +117,8 @@ from taafs_plugins.activations.taafs import gpu_kernels as k
 
 count = 0
 for shape, (mode, sums), number in itertools.product(range(4), ((0, False), (1, False), (1, True), (2, True)), ("fp32", "fp64")):
+    if number == "fp32" and mode == 1:
+        continue  # the sums of mode 2, and values alone, are enough to see that float32 compiles
     constants = dict(MODE=mode, SUMS=sums, SHAPE=shape, SQUASH=count % 4, A=(0, 5, 4, 8)[shape], TERMS=(8, 4, 1, 1)[shape],
                      HAT=False, COLUMN_STEP=count % 2, ROWS=32, COLUMNS=128)
     names = k.sweep.arg_names
@@ -146,7 +147,7 @@ def test_interpreted_kernels_give_the_numbers_of_the_python_engine(tmp_path):
 @pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     """To PTX and machine code by Triton's own compiler and assembler; no card is needed for that. No atomics are in it."""
-    assert "32 compiled" in run(COMPILED, tmp_path, TRITON_INTERPRET="0")
+    assert "24 compiled" in run(COMPILED, tmp_path, TRITON_INTERPRET="0")
 
 
 @pytest.mark.parametrize("engine", [None, "fused"])

@@ -91,6 +91,7 @@ def test_studies_and_benchmarks_run_from_a_wheel_and_keep_their_results_in_a_fol
 
     listed = taafs("reproduce")
     assert "python benchmarks/deepmd_gain.py" in listed.stdout and not any((tmp_path / "here").iterdir()), listed.stderr
+    assert "| TorchANI | kernelforge |" in taafs("recipe", "torchani").stdout and not any((tmp_path / "here").iterdir())
     work = tmp_path / "here" / f"taafs-benchmarks-{taafs_plugins.__version__}"
     done = taafs("bench", "--part", "nothing")
     assert done.returncode == 2 and "unknown part nothing" in done.stderr and str(work / "benchmarks" / "results") in done.stderr

@@ -29,10 +29,11 @@ HERE = ("tanh", "taafs:bspline")
 def train_and_run(activation: str, folder: Path, held_out: str) -> dict:
     """Continue from the tanh model, freeze, equilibrate, NVE."""
     trained = water_nve.train(activation, folder, TRAINING_STEPS, learning_rate=water_nve.CONTINUE_RATE, start=START)
-    errors = deepmd.errors(trained, [held_out])
+    errors = deepmd.errors(trained, [held_out], no_jit=True)
     return {"state": load_state(trained), "force": errors["force"], "energy": water_nve.run(activation, folder, MD_STEPS, **SETTINGS)}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_energy_is_conserved_as_well_as_with_tanh(small_held_out, tmp_path):
     folders = {name: tmp_path / str(i) for i, name in enumerate(HERE)}

@@ -115,7 +115,7 @@ class Frozen(Exported):
         return {"energy": energy.item(), "f": force[0], "virial": virial.reshape(3, 3)[VOIGT]}
 
     def run(self, folder: Path, text: str, ranks: int = 1) -> None:
-        run_script(folder, text, ranks)  # the wheel's script, which finds the plugin
+        run_script(folder, text, ranks)  # finds the plugin as the wheel's script does
 
 
 CASES = {

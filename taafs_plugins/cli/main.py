@@ -203,6 +203,7 @@ def md_check(
     system: Annotated[Path | None, typer.Option(help="In place of a file: a DeePMD system's folder with npy files.")] = None,
     reference: Annotated[Path | None, typer.Option(help="A stock model of the same data: ratios to it at most 1.2.")] = None,
     atoms: Annotated[int, typer.Option(help="How many atoms are pushed by +-1.1 A.", min=1)] = 6,
+    step: Annotated[float, typer.Option(help="Between points of a line, A.", min=0.002, max=0.05)] = 0.02,
     temperature: Annotated[float, typer.Option(help="Of the first run, K; the second is 1.5 times as hot.", min=1)] = 300.0,
     steps: Annotated[int, typer.Option(help="Of each run; 0: none.", min=0)] = 400,
     seed: Annotated[int, typer.Option(help="Of atoms, directions and velocities.")] = 0,
@@ -215,7 +216,7 @@ def md_check(
     from taafs_plugins.cli.md_check import md_check as run
     from taafs_plugins.md.check import Settings
 
-    settings = Settings(atoms=atoms, temperature=temperature, steps=steps, seed=seed)
+    settings = Settings(atoms=atoms, step=step, temperature=temperature, steps=steps, seed=seed)
     raise typer.Exit(run(model, frames, system, reference, settings, energy_unit, picture, json, overwrite, console))
 
 

@@ -207,11 +207,14 @@ def freeze(folder: Path, output: str = "frozen.pth", form: str = "") -> Path:
     return folder / output
 
 
-def errors(model: Path, systems: list[str]) -> dict[str, float]:
-    """RMSE on systems by ``DeepPot``: ``energy`` in eV/atom, ``force`` in eV/Angstrom (over all components), and the frame count."""
+def errors(model: Path, systems: list[str], no_jit: bool = False) -> dict[str, float]:
+    """RMSE on systems by ``DeepPot``: ``energy`` in eV/atom, ``force`` in eV/Angstrom (over all components), and the frame count.
+
+    ``DeepPot`` compiles a checkpoint for seconds, which few frames do not need: ``no_jit=True``.
+    """
     from deepmd.infer import DeepPot
 
-    potential = DeepPot(str(model))
+    potential = DeepPot(str(model), no_jit=no_jit)
     type_map = potential.get_type_map()
     energy, force, frames = 0.0, [0.0, 0], 0
     for system in map(Path, systems):

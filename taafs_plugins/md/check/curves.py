@@ -120,7 +120,7 @@ def jumps(potential: Potential, curve: Curve, precision: str = "float64") -> Jum
     if precision != "float64":
         return Jumps(None, None, slope_error(potential, curve, 0))
     odd = np.abs(np.diff(curve.force, 6))  # of what is smooth of the order step^6, of a jump of the slope of the order step
-    found = [_halved(potential, curve, int(k) + 3) for k in np.argsort(odd)[-CANDIDATES:]]
+    found = [_halved(potential, curve, int(k) + 4) for k in np.argsort(odd[1:-1])[-CANDIDATES:]]
     noise = 1e-10 * (1 + float(np.abs(curve.force).max()))
     force = max((s[-1] for s, _ in found if s[-1] > SHRINKS * s[-4] and s[-1] > noise), default=0.0)
     slopes = [s / h for s, h in found]
@@ -131,17 +131,20 @@ def jumps(potential: Potential, curve: Curve, precision: str = "float64") -> Jum
 def _halved(potential: Potential, curve: Curve, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest second difference of the force about a point but for that of its surroundings, and the step, at each halving.
 
-    Both [HALVINGS + 1]; the surroundings are the second derivatives two steps to either side, which a jump near the point leaves alone.
+    Both [HALVINGS + 1]; the surroundings are second derivatives two and three steps to either side, which a jump near the point leaves
+    alone, carried to the point by a cubic.
     """
     f, t, h = curve.force, float(curve.line.at[k]), curve.line.step
-    around = (f[k - 3] - 2 * f[k - 2] + f[k - 1] + f[k + 1] - 2 * f[k + 2] + f[k + 3]) / (2 * h * h)
+    far = [(f[k + side * n - 1] - 2 * f[k + side * n] + f[k + side * n + 1]) / (h * h) for n in (2, 3) for side in (-1, 1)]
+    around = (9 * (far[0] + far[1]) - 4 * (far[2] + far[3])) / 10
+    rise, start = (9 * (far[1] - far[0]) / 4 - 4 * (far[3] - far[2]) / 6) / (5 * h), t
     force = list(f[k - 1 : k + 2])
     sizes, steps = [abs(force[0] - 2 * force[1] + force[2] - around * h * h)], [h]
     for _ in range(HALVINGS):
         h /= 2
         left, right = (at_point(potential, curve.line, t + side * h)[1] for side in (-1, 1))
         five = np.array([force[0], left, force[1], right, force[2]])
-        odd = np.abs(np.diff(five, 2) - around * h * h)
+        odd = np.abs(np.diff(five, 2) - (around + rise * (t - start + h * np.array([-1, 0, 1]))) * h * h)
         middle = int(odd.argmax()) + 1
         force, t = list(five[middle - 1 : middle + 2]), t + (middle - 2) * h
         sizes.append(float(odd.max()))

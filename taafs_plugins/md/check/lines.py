@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 NEAREST = 0.7  # of the shortest pair of the same elements in the structures: nearer is out of what the model has seen
+LEAST = 9  # points of a line, for differences of the sixth order and their neighbours
 DIMER_END = 5.0  # Angstrom
 DIMER_CELL = 16.0  # Angstrom, of hosts that take periodic structures only
 Pair = tuple[int, int]
@@ -80,14 +81,15 @@ def pushes(structures: Sequence[Atoms], count: int, reach: float = 1.1, step: fl
 
     Returns
     -------
-    Lines of at least seven points; fewer than ``count`` where atoms cannot move so far
+    Lines of at least ``LEAST`` points; fewer than ``count`` where atoms cannot move so far
     """
     generator = np.random.default_rng(seed)
+    structures = [atoms for atoms in structures if len(atoms) > 1]  # an atom alone moves with its images
     shortest = shortest_pairs(structures)
     half = round(reach / step)
     at = step * np.arange(-half, half + 1)
     found = []
-    for number in range(count):
+    for number in range(count if structures else 0):
         atoms = structures[number % len(structures)]
         elements = sorted(set(atoms.numbers.tolist()))
         element = elements[(number // len(structures) + number % len(structures)) % len(elements)]
@@ -97,7 +99,7 @@ def pushes(structures: Sequence[Atoms], count: int, reach: float = 1.1, step: fl
         near = nearest(atoms, index, atoms.positions[index] + at[:, None] * direction, shortest) < NEAREST
         low = half - int(np.argmax(near[half::-1])) + 1 if near[: half + 1].any() else 0
         high = half + int(np.argmax(near[half:])) if near[half:].any() else len(at)
-        if high - low >= 7:
+        if high - low >= LEAST:
             label = f"{atoms.symbols[index]} {index} of structure {number % len(structures)}"
             found.append(Line(label, atoms, index, direction, at[low:high]))
     return found
@@ -114,7 +116,7 @@ def dimers(structures: Sequence[Atoms], periodic: bool, most: int = 6, step: flo
     for (a, b), shortest in sorted(shortest_pairs(structures).items())[:most]:
         start = NEAREST * shortest
         at = step * np.arange(int((DIMER_END - start) / step))
-        if len(at) < 7:
+        if len(at) < LEAST:
             continue
         atoms = Atoms([a, b], [[0, 0, 0], [start, 0, 0]], cell=[DIMER_CELL] * 3 if periodic else None, pbc=periodic)
         yield Line(f"{atoms.symbols[0]}-{atoms.symbols[1]}", atoms, 1, np.array([1.0, 0.0, 0.0]), at)

@@ -26,6 +26,7 @@ NARROW, BOND, NOTICED = 0.1, 0.3, 0.1  # Angstrom, Angstrom, eV/Angstrom
 CURVATURE_JUMP, FORCE_JUMP = 1.0, 1e-4  # eV/Angstrom^2, eV/Angstrom
 SLOPE = 1e-3  # eV/Angstrom, and what rounding of the energy gives
 DRIFT = {"float64": 1e-6, "float32": 1e-5}  # eV/atom/ps: the rule of all NVE runs of this package
+RESOLVED = 5e-8  # eV/atom: what is left of Verlet's own error, which must not decide over runs below 0.05 ps
 FORCE_LIMIT = 5.0  # times the largest force component in the structures, at least LEAST_FORCE_LIMIT eV/Angstrom
 LEAST_FORCE_LIMIT = 30.0
 HOTTER = 1.5
@@ -207,7 +208,11 @@ def _broken_runs(model: Measured, stock: Measured | None) -> list[str]:
             also = "; the reference's, too" if other is not None and other.broken else ""
             found.append(f"the run at {run.temperature:.0f} K fell apart: {run.broken}{also}")
             continue
-        limit = max(DRIFT[model.precision], OVER_REFERENCE * abs(other.drift) if other is not None and not other.broken else 0.0)
+        limit = max(
+            DRIFT[model.precision],
+            RESOLVED / float(run.time[-1]),
+            OVER_REFERENCE * abs(other.drift) if other is not None and not other.broken else 0.0,
+        )
         if not abs(run.drift) <= limit:
             found.append(f"the energy drifts by {run.drift:+.1e} eV/atom/ps at {run.temperature:.0f} K (limit {limit:.1e})")
     return found
