@@ -17,7 +17,7 @@ from taafs_plugins import data
 from taafs_plugins.errors import TaafsError
 
 ZUO = "usnistgov/alignn/alignn/examples/sample_data_ff/mlearn_data/{element}/id_prop.json"
-ZUO_TEST = {"Cu": 31, "Si": 25, "Ni": 31}
+ZUO_TEST = {"Cu": 31, "Si": 25, "Ni": 31, "Li": 29}
 WATER = "deepmodeling/deepmd-kit/examples/water/data"
 
 
