@@ -134,6 +134,7 @@ assert found.good and found.text.startswith("fused, prebuilt for torch"), found
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_installed_wheel_computes_with_its_own_kernels_without_compiler_and_home(tmp_path):
     """The whole way of ``scripts/wheel``, with one code path: archive, kernels, wheel, installation."""
     (best,) = [arch for arch, needs in prebuilt.NEEDS.items() if needs <= toolchain.instruction_sets()][:1]

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_example_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "chgnet" / "finetune.py"), "--frames", "8", "--epochs", "1", "--out", str(tmp_path)],

@@ -170,6 +170,7 @@ def finetuned(iron, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_coefficients_alone_bring_the_held_out_energy_error_down(finetuned):
     _model, _before, outcome, warned = finetuned
     print(outcome)

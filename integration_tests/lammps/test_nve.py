@@ -78,6 +78,7 @@ def test_energy_is_conserved(host, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_forces_that_leave_the_curves_out_do_not_conserve_energy(tmp_path):
     files = {name: tmp_path / f"{name}.pt" for name in ("whole", "without", "wrong")}
     model = trained("torchani", exported.SPECS["torchani"], files["whole"])

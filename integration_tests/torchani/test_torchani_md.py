@@ -88,6 +88,7 @@ def test_energy_is_conserved(sets):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_example_runs_as_it_stands(tmp_path):
     script = Path(__file__).parents[2] / "examples" / "torchani" / "train.py"
     command = [sys.executable, str(script), "--epochs", "10", "--molecules", "30", "--out", str(tmp_path)]
