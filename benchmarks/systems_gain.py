@@ -52,11 +52,14 @@ class Side:
 
 
 SIDES = {
-    "tanh": Side("tanh", "tanh", (25, 25, 25), 8e-3),
+    "tanh": Side("tanh", "tanh", (25, 25, 25), 2e-3),
     "tanh wide": Side("tanh", "tanh", (25, 50, 100, 25), 4e-3),
-    "taafs": Side("taafs", "taafs", (25, 25, 25), 2e-3),
+    "taafs": Side("taafs", "taafs", (25, 25, 25), 1e-3),
     "taafs embedding": Side("taafs", "tanh", (25, 25, 25), 4e-3),
-    "chebyshev1": Side("taafs:chebyshev1", "taafs:chebyshev1", (25, 25, 25), 2e-3),
+    "chebyshev1": Side("taafs:chebyshev1", "taafs:chebyshev1", (25, 25, 25), 1e-3),
+    # smoother by a lower degree or a smaller step of the coefficients
+    "degree 4": Side("taafs:chebyshev1,degree=4", "taafs:chebyshev1,degree=4", (25, 25, 25), 1e-3),
+    "rate 3": Side("taafs:chebyshev1,rate=3", "taafs:chebyshev1,rate=3", (25, 25, 25), 2e-3),
 }
 
 
