@@ -144,6 +144,7 @@ def test_interpreted_kernels_give_the_numbers_of_the_python_engine(tmp_path):
     assert "all as the Python engine" in run(INTERPRETED, tmp_path, TRITON_INTERPRET="1")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     """To PTX and machine code by Triton's own compiler and assembler; no card is needed for that. No atomics are in it."""

@@ -45,6 +45,8 @@ COMMANDS = {
     "pick": ("pick adact.pt", "-o", "new.pt", whole_model),
     "distil": ("distil trained.pt --site *H.layers.0* --rounds 0 --nodes 1", "-o", "new.json", whole_table),
     "choose": ("choose stock.pt frames.xyz --library molu --site *.H.* --threshold 0", "--table", "new.json", whole_table),
+    "choose -o": ("choose trained.pt frames.xyz --site *.H.* --threshold 0", "-o", "new.pt", whole_model),
+    "md-check": ("md-check stock.pt frames.xyz --atoms 1 --steps 0", "--picture", "new.png", whole_picture),
 }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["choose", *map(str, arguments)])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_written_checkpoint_is_the_model_of_the_table_and_trains_on(source, small_water, labelled, tmp_path):
     out, table = tmp_path / "chosen.pt", tmp_path / "table.json"

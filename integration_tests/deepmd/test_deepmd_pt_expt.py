@@ -149,6 +149,7 @@ def test_an_exported_file_has_the_same_values_and_comes_back_exactly(small_water
     assert same(load(str(tmp_path / "b.dp"))["model"], load(str(tmp_path / "c.dp"))["model"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_freeze_command_writes_the_checkpoints_values(trained, small_water, monkeypatch):
     monkeypatch.chdir(trained)
