@@ -59,6 +59,7 @@ def inputs(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("inputs")
     for name, spec in (("stock", None), ("trained", "taafs:bspline"), ("adact", "adact")):
+        torch.manual_seed(0)  # choose finds a better activation for these weights, so that it writes a model
         model = simple_ani(("H",), "wb97x-631gd", repulsion=False)
         if spec:
             taafs.convert(model, spec)
