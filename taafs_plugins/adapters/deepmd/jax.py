@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,7 @@ _ARRAY: dict[str, Callable] = {  # PyTorch's name -> (jax, its arguments) -> arr
     "neg": lambda jax, x: -x,
     "ones_like": lambda jax, x, **_: jax.numpy.ones_like(x),
     "pow": lambda jax, x, power: x**power,
-    "relu": lambda jax, x: jax.numpy.where(x > 0, x, 0.0 * x),
+    "relu": lambda jax, x: jax.nn.relu(x),
     "rsub": lambda jax, a, b, alpha=1: b - alpha * a,
     "select": lambda jax, x, axis, i: jax.numpy.take(x, i, axis=axis),
     "sigmoid": lambda jax, x: jax.nn.sigmoid(x),
@@ -96,8 +97,6 @@ def _name(target: Any) -> str:
 
 def is_jax(x: Any) -> bool:
     """Whether an array belongs to JAX; JAX is not loaded for the question."""
-    import sys
-
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.Array)
 
